@@ -1,0 +1,68 @@
+# Baton. `make demo` and `make test` are the two commands to know; both install what is missing.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+.PHONY: build test demo bench-takeover dependencies check-root install uninstall clean lint-man
+
+SWIFT ?= swift
+JOBS ?= 2
+BUILD := $(SWIFT) build -c release -j $(JOBS)
+PROGRAMS := baton-director baton-agent batonctl baton-lab
+BIN := .build/release
+PREFIX ?= /usr/local
+
+# Everything by its Debian name; `dependencies` asks dpkg first, so that a machine that has them needs no network.
+PACKAGES := libbpf-dev libnftnl-dev libmnl-dev libpcap-dev libelf-dev zlib1g-dev pkg-config \
+	nginx-light curl iproute2 nftables ethtool mandoc python3-minimal openssh-server
+
+dependencies:
+	@missing=(); for package in $(PACKAGES); do \
+		dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing+=($$package); \
+	done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+		[ "$$(id -u)" = 0 ] || { echo "error: missing packages: $${missing[*]}; run: sudo make dependencies" >&2; exit 77; }; \
+		echo "Installing $${missing[*]}"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d.baton && chmod 755 /usr/sbin/policy-rc.d.baton; \
+		apt-get update -qq && POLICYRCD=/usr/sbin/policy-rc.d.baton apt-get install -y -qq --no-install-recommends $${missing[*]} >/dev/null; \
+		status=$$?; rm -f /usr/sbin/policy-rc.d.baton; exit $$status; \
+	fi
+
+build: dependencies
+	$(BUILD)
+
+check-root:
+	@[ "$$(id -u)" = 0 ] || { echo "error: namespaces and eBPF need root; run as root, e.g. with sudo" >&2; exit 77; }
+
+test: check-root dependencies lint-man
+	$(BUILD) --build-tests
+	BATON_PROGRAMS=$(CURDIR)/$(BIN) $(SWIFT) test -c release --skip-build --no-parallel
+
+demo: check-root dependencies
+	@echo "Building (some minutes the first time) ..."
+	@$(BUILD) --product baton-director 2>&1 | tail -1
+	@$(BUILD) --product baton-agent 2>&1 | tail -1
+	@$(BUILD) --product batonctl 2>&1 | tail -1
+	@$(BUILD) --product baton-lab 2>&1 | tail -1
+	@exec $(BIN)/baton-lab demo
+
+# JSON=1 prints the figures as JSON and nothing else.
+bench-takeover: check-root dependencies
+	@$(BUILD) >&2
+	@exec $(BIN)/baton-lab bench takeover $(if $(JSON),--json)
+
+lint-man: dependencies
+	@mandoc -Tlint -Wwarning man/*.[58]
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 $(addprefix $(BIN)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/sbin
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(PROGRAMS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man5/,$(notdir $(wildcard man/*.5)))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(wildcard man/*.8)))
+
+clean:
+	rm -rf .build

@@ -1,0 +1,153 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// The layers of docs/ARCHITECTURE.md are folders below Sources; arrows point down only.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// L0 and L1: pure machines; they import nothing but one another.
+func core(_ name: String, _ dependencies: [Target.Dependency] = [], folder: String = "Core") -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(folder)/\(name)", swiftSettings: strict)
+}
+
+/// L3: one thin target for each thing of Linux.
+func edge(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/Edges/\(name)", swiftSettings: strict)
+}
+
+func systemLibrary(_ name: String, pkgConfig: String, package: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/Edges/\(name)", pkgConfig: pkgConfig, providers: [.apt([package])])
+}
+
+func kit(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/Kits/\(name)", swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: dependencies + [
+            .product(name: "ArgumentParser", package: "swift-argument-parser")
+        ],
+        path: "Sources/Programs/\(name)",
+        swiftSettings: strict
+    )
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: strict)
+}
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "Logging", package: "swift-log"),
+]
+
+let package = Package(
+    name: "baton",
+    products: [
+        .executable(name: "baton-director", targets: ["baton-director"]),
+        .executable(name: "baton-agent", targets: ["baton-agent"]),
+        .executable(name: "batonctl", targets: ["batonctl"]),
+        .executable(name: "baton-lab", targets: ["baton-lab"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+    ],
+    targets: [
+        // L0: pure machines
+        core("Model"),
+        core("Wire", ["Model"]),
+        core("Tracking", ["Model", "Wire"]),
+        core("Takeover", ["Model", "Wire", "Tracking"]),
+        core("Cluster", ["Model", "Wire", "ModuleInterfaces"]),
+        // L1: module interfaces, and the modules built in
+        core("ModuleInterfaces", ["Model"], folder: "Modules"),
+        .target(
+            name: "BuiltinModules",
+            dependencies: ["Model", "ModuleInterfaces"],
+            path: "Plugins/Builtin",
+            swiftSettings: strict
+        ),
+        // L2: simulation
+        .target(
+            name: "SimulationKit",
+            dependencies: ["Model", "Wire", "Tracking", "Takeover", "Cluster", "ModuleInterfaces", "BuiltinModules"],
+            path: "Sources/Simulation/SimulationKit",
+            swiftSettings: strict
+        ),
+        // L3: the Linux edges
+        .target(name: "CContract", path: "Sources/Edges/CContract"),
+        .target(name: "CLinux", path: "Sources/Edges/CLinux"),
+        systemLibrary("Clibbpf", pkgConfig: "libbpf", package: "libbpf-dev"),
+        systemLibrary("Clibnftnl", pkgConfig: "libnftnl", package: "libnftnl-dev"),
+        systemLibrary("Clibpcap", pkgConfig: "libpcap", package: "libpcap-dev"),
+        .executableTarget(name: "bpf-embed", path: "Sources/Programs/bpf-embed", swiftSettings: strict),
+        .plugin(name: "BPFCompile", capability: .buildTool(), dependencies: ["bpf-embed"], path: "Plugins/BPFCompile"),
+        .target(
+            name: "BPFObjects",
+            dependencies: ["CContract"],
+            path: "Sources/Edges/BPFObjects",
+            exclude: ["bpf"],
+            swiftSettings: strict,
+            plugins: ["BPFCompile"]
+        ),
+        edge("LinuxBPF", ["Model", "CContract", "Clibbpf", "BPFObjects"]),
+        edge("LinuxBase", ["Model", "CLinux"]),
+        edge("LinuxNetfilter", ["Model", "Clibnftnl", "LinuxBase"]),
+        edge("LinuxCapture", ["Model", "Clibpcap", "LinuxBase"]),
+        edge("LinuxNetwork", ["Model", "CLinux", "LinuxBase"]),
+        // L4: machines wired to edges
+        kit("Configuration", ["Model", .product(name: "Yams", package: "Yams")]),
+        kit("AdminProtocol", []),
+        kit(
+            "ControlPlane",
+            nio + [
+                "Model",
+                .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "Crypto", package: "swift-crypto"),
+            ]
+        ),
+        kit(
+            "DirectorKit",
+            nio + [
+                "Model", "Wire", "Cluster", "ModuleInterfaces", "BuiltinModules", "CContract", "LinuxBase", "LinuxBPF",
+                "LinuxNetwork", "Configuration", "ControlPlane", "AdminProtocol",
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+        kit(
+            "AgentKit",
+            nio + [
+                "Model", "Wire", "Cluster", "Tracking", "Takeover", "CContract", "BPFObjects", "LinuxBase", "LinuxBPF",
+                "LinuxNetfilter", "LinuxCapture", "LinuxNetwork", "Configuration", "ControlPlane", "AdminProtocol",
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+        .target(name: "CLab", path: "Sources/Kits/LabKit/CLab"),
+        .target(
+            name: "LabKit",
+            dependencies: ["Model", "CLab", .product(name: "Crypto", package: "swift-crypto")],
+            path: "Sources/Kits/LabKit",
+            exclude: ["CLab"],
+            swiftSettings: strict
+        ),
+        // L5: the programs
+        program("baton-director", ["DirectorKit"]),
+        program("baton-agent", ["AgentKit"]),
+        program("batonctl", ["ControlPlane", "AdminProtocol"]),
+        program("baton-lab", ["LabKit"]),
+        // Tests
+        tests("ModelTests", ["Model"]),
+    ]
+)

@@ -1,0 +1,199 @@
+import Model
+import ModuleInterfaces
+import Wire
+
+/// The ring, its tables, and what the data plane and the records are told.
+extension DirectorMachine {
+    /// Works out the backups anew; where that changes the ring table, a new epoch begins: records first, then tables.
+    ///
+    /// - Returns: whether a new table was sent.
+    @discardableResult
+    mutating func rebuild(now: Instant, into effects: inout [DirectorEffect]) -> Bool {
+        let successors = ringSuccessors()
+        for index in slots.indices { updateBackups(index, successors, now: now) }
+        let new = makeTable()
+        guard new.members != table.members || new.slots != table.slots else {
+            publishSlots(into: &effects)
+            return false
+        }
+        table = new
+        epoch = epoch.next
+        table.epoch = epoch
+        for member in members where member.session != nil { ask(member) }
+        publishSlots(into: &effects)
+        for member in members {
+            if let session = member.session { effects.append(.send(.ring(table), to: session)) }
+        }
+        return true
+    }
+
+    mutating func sendTable(to index: Int, into effects: inout [DirectorEffect]) {
+        guard let session = members[index].session else { return }
+        ask(members[index])
+        publishSlots(into: &effects)
+        effects.append(.send(.ring(table), to: session))
+    }
+
+    /// Notes whom the agent will ask for its lease once it lives by the present table.
+    private mutating func ask(_ member: Member) {
+        guard let index = slotIndex(member.slot) else { return }
+        guard !slots[index].asked.contains(where: { $0.epoch == epoch }) else { return }
+        let backups = table.requiredBackups(of: member.id).map(\.slot)
+        slots[index].asked.append(AskedSet(epoch: epoch, backups: backups))
+        // An agent that acknowledges nothing: two sets become their intersection, which promises less than either.
+        guard slots[index].asked.count > 16 else { return }
+        let older = slots[index].asked.remove(at: 0)
+        slots[index].asked[0].backups.removeAll { !older.backups.contains($0) }
+    }
+
+    /// For each member that is heard, the slots of its successors.
+    private func ringSuccessors() -> [(member: SlotID, successors: [SlotID])] {
+        guard let configuration else { return [] }
+        let order = configuration.backends.compactMap { backend(named: $0.name) }
+        let present = members.filter { $0.condition == .present }
+        let ring = order.filter { id in present.contains { $0.id == id } }
+        let answer = configuration.ring.backups(of: ring, count: configuration.backups)
+        return zip(ring, answer).compactMap { id, backups in
+            guard let index = memberIndex(id) else { return nil }
+            let slots = backups.filter { $0 != id }.compactMap { memberIndex($0).map { members[$0].slot } }
+            return (members[index].slot, slots)
+        }
+    }
+
+    /// Who was a backup stays one for a while after the ring has moved on, and stays first: it alone knows the
+    /// connections that are older than the change ([Z] II-D leaves these unprotected).
+    private mutating func updateBackups(
+        _ index: Int,
+        _ successors: [(member: SlotID, successors: [SlotID])],
+        now: Instant
+    ) {
+        guard slots[index].holder != .retired else { return }
+        let holder = holderSlot(slots[index])
+        var backups = slots[index].backups.filter { $0.slot != holder && memberIndex(slot: $0.slot) != nil }
+        if let wanted = successors.first(where: { $0.member == holder })?.successors {
+            for place in backups.indices {
+                if wanted.contains(backups[place].slot) {
+                    backups[place].until = nil
+                } else if backups[place].until == nil {
+                    backups[place].until = now + timings.retention
+                }
+            }
+            backups.removeAll { $0.until.map { $0 <= now } ?? false }
+            for slot in wanted where !backups.contains(where: { $0.slot == slot }) {
+                backups.append(Backup(slot: slot))
+            }
+        }
+        while backups.count > Limits.backups {
+            let former = backups.indices.filter { backups[$0].until != nil }
+            let first = former.min { (backups[$0].until ?? .never) < (backups[$1].until ?? .never) }
+            backups.remove(at: first ?? backups.count - 1)
+        }
+        slots[index].backups = backups
+    }
+
+    mutating func dropFormerBackups(now: Instant, into effects: inout [DirectorEffect]) {
+        let expired = slots.contains { slot in slot.backups.contains { $0.until.map { $0 <= now } ?? false } }
+        if expired { rebuild(now: now, into: &effects) }
+    }
+
+    private func makeTable() -> RingTable {
+        let entries = slots.filter { $0.holder != .retired }.map { slot in
+            RingTable.SlotEntry(
+                slot: slot.id,
+                primary: slot.home,
+                owner: holderSlot(slot).flatMap(memberIndex(slot:)).map { members[$0].id },
+                backups: slot.backups.compactMap { memberIndex(slot: $0.slot).map { members[$0].id } },
+                state: state(of: slot)
+            )
+        }
+        let listed = members.compactMap { member -> RingTable.Member? in
+            guard let slot = slotIndex(member.slot).map({ slots[$0] }) else { return nil }
+            return RingTable.Member(
+                id: member.id,
+                name: name(of: member.id),
+                life: slot.life,
+                slot: slot.id,
+                address: slot.address,
+                mac: slot.mac ?? MACAddress(rawValue: 0),
+                present: member.condition == .present
+            )
+        }
+        return RingTable(epoch: epoch, members: listed, slots: entries)
+    }
+
+    // MARK: Data plane and records
+
+    /// Tells the edge every slot whose publication has changed.
+    mutating func publishSlots(into effects: inout [DirectorEffect]) {
+        let all = slots.map(publication)
+        for publication in all {
+            let former = published.first { $0.slot == publication.slot }
+            if former != publication { effects.append(.publish(publication)) }
+        }
+        published = all
+    }
+
+    private func publication(of slot: Slot) -> SlotPublication {
+        let owner = holderSlot(slot)
+        let settled: Bool
+        switch slot.holder {
+        case .owned: settled = true
+        case .takingOver, .nobody, .retired: settled = false
+        }
+        let record = SlotRecord(
+            slot: slot.id,
+            state: state(of: slot),
+            backend: name(of: slot.home),
+            life: slot.life,
+            owner: owner,
+            ownerName: owner.map(ownerName) ?? "",
+            epoch: epoch,
+            proven: proven(slot.id, since: Epoch(rawValue: 0)),
+            contenders: slot.contenders.map(\.slot)
+        )
+        return SlotPublication(
+            slot: slot.id,
+            owner: settled ? owner.flatMap(slotIndex).flatMap { slots[$0].mac } : nil,
+            group: slot.id.group,
+            active: slot.reachable && owner != nil,
+            takeOver: slot.reachable && owner != nil && !settled,
+            record: record
+        )
+    }
+
+    /// The dispatch plan of each service, told when it changes.
+    ///
+    /// After a restart the data plane's old plans stay until every back-end of the records has come back or the grace
+    /// is over: a back-end that is only late must not lose its new flows to the first that came.
+    mutating func updatePlans(into effects: inout [DirectorEffect]) {
+        guard let configuration else { return }
+        if graceUntil != nil, members.contains(where: { $0.lastHeartbeat == nil }) { return }
+        var new: [(service: ServiceID, plan: DispatchPlan)] = []
+        for service in configuration.services {
+            let id = service.description.id
+            var plan = service.policy.plan(for: dispatchBackends(id))
+            if plan.table.count > DispatchPlan.longestTable {
+                plan.table.removeLast(plan.table.count - DispatchPlan.longestTable)
+                effects.append(.log(.limitReached("dispatch plan of \(service.description.name)")))
+            }
+            new.append((id, plan))
+        }
+        for former in plans where !new.contains(where: { $0.service == former.service }) {
+            effects.append(.plan(former.service, .nobody))
+        }
+        for (service, plan) in new where plans.first(where: { $0.service == service })?.plan != plan {
+            effects.append(.plan(service, plan))
+        }
+        plans = new
+    }
+
+    private func dispatchBackends(_ service: ServiceID) -> [DispatchBackend] {
+        let chosen = members.compactMap { member -> DispatchBackend? in
+            guard member.settledIn, member.condition == .present, member.healthy.contains(service),
+                let slot = slotIndex(member.slot), let backend = self.configuration(of: member.id)
+            else { return nil }
+            return DispatchBackend(slot: member.slot, weight: backend.weight, activeFlows: slots[slot].flows)
+        }
+        return chosen.sorted { $0.slot < $1.slot }
+    }
+}

@@ -1,0 +1,217 @@
+/* The director's data plane: finds the service and the flow of each frame, and sends it to the slot's owner or group by
+ * a new destination address. It changes nothing above Ethernet. Its model in Swift is in Tests/BPFTests.
+ */
+#include "director_dispatch.h"
+#include "director_maps.h"
+#include "packet.h"
+
+#define SECOND_NS 1000000000ull
+
+/* The interface's own address, set before load: frames that a bridge floods to us are not ours. All zeros: no check. */
+const volatile __u8 interface_address[6] = {};
+
+struct verdict {
+    struct baton_director_counts *counts;
+    struct baton_service *service;
+    struct baton_service_counters *service_counts;
+};
+
+static __always_inline int pass(struct baton_director_counts *counts, enum baton_director_counter reason)
+{
+    counts->values[reason]++;
+    return XDP_PASS;
+}
+
+static __always_inline int drop(struct baton_director_counts *counts, enum baton_director_counter reason)
+{
+    counts->values[reason]++;
+    return XDP_DROP;
+}
+
+/* Whether the frame was sent to this machine. A group address never is: IP unicast in it is not ours to forward, and
+ * forwarding it could make a loop. */
+static __always_inline bool is_for_us(const struct ethhdr *link)
+{
+    /* Volatile still: the compiler would take the zeros above for the value. */
+    const volatile __u8 *own = interface_address;
+
+    if (unlikely(link->h_dest[0] & 1))
+        return false;
+    if (!(own[0] | own[1] | own[2] | own[3] | own[4] | own[5]))
+        return true;
+    return link->h_dest[0] == own[0] && link->h_dest[1] == own[1] && link->h_dest[2] == own[2]
+        && link->h_dest[3] == own[3] && link->h_dest[4] == own[4] && link->h_dest[5] == own[5];
+}
+
+/* A SYN that opens a connection: nothing else of note is set. */
+static __always_inline bool is_opening(const struct baton_segment *segment)
+{
+    return (segment->flags & (BATON_TCP_SYN | BATON_TCP_ACK | BATON_TCP_RST | BATON_TCP_FIN)) == BATON_TCP_SYN;
+}
+
+static __always_inline struct baton_slot *find_slot(__u16 number)
+{
+    __u32 key = number;
+
+    return bpf_map_lookup_elem(&slots, &key);
+}
+
+static __always_inline bool slot_is_up(const struct baton_slot *slot)
+{
+    return slot && (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER));
+}
+
+/* `duplicate` is not among them: the daemon refuses it, rather than that one forwarding stands in for another. */
+static __always_inline bool forwarding_is_known(const struct baton_service *service)
+{
+    return service->forwarding == BATON_FORWARD_SELECTIVE || service->forwarding == BATON_FORWARD_MULTICAST;
+}
+
+/* Whether a frame of the forwarding `selective` goes to the group: what changes a backup's picture of the connection.
+ * The distance counts in both directions, so that one forged ACK cannot keep the true ones away from the backups. */
+static __always_inline bool group_needs(const struct baton_segment *segment, const struct baton_flow *flow)
+{
+    if (segment->payload || (segment->flags & (BATON_TCP_SYN | BATON_TCP_FIN | BATON_TCP_RST)))
+        return true;
+    if (unlikely(!(flow->flags & BATON_FLOW_ESTABLISHED)))
+        return true;
+    return segment->acknowledgment - flow->group_ack + BATON_GROUP_ACK_DISTANCE - 1 > 2 * BATON_GROUP_ACK_DISTANCE - 2;
+}
+
+/* What the flow remembers of this frame. Written only when it changes: other CPUs read the same cache line. */
+static __always_inline void update_flow(struct baton_flow *flow, const struct baton_segment *segment, bool to_group)
+{
+    __u64 now = bpf_ktime_get_coarse_ns();
+    __u8 flags = flow->flags;
+
+    if (segment->flags & BATON_TCP_SYN)
+        flags &= ~BATON_FLOW_ESTABLISHED;
+    else if ((segment->flags & (BATON_TCP_ACK | BATON_TCP_RST)) == BATON_TCP_ACK)
+        flags |= BATON_FLOW_ESTABLISHED;
+    if (segment->flags & (BATON_TCP_FIN | BATON_TCP_RST))
+        flags |= BATON_FLOW_CLOSING;
+    if (flow->flags != flags)
+        flow->flags = flags;
+    if (to_group && (segment->flags & BATON_TCP_ACK) && flow->group_ack != segment->acknowledgment)
+        flow->group_ack = segment->acknowledgment;
+    if (now - flow->last_seen_ns >= SECOND_NS)
+        flow->last_seen_ns = now;
+}
+
+static __always_inline int forward(struct ethhdr *link, __u32 frame,
+                                   const struct verdict *verdict, const struct baton_slot *slot, bool to_group)
+{
+    const __u8 *address = to_group ? slot->group : slot->owner;
+
+    __builtin_memcpy(link->h_source, link->h_dest, ETH_ALEN);
+    __builtin_memcpy(link->h_dest, address, ETH_ALEN);
+    if (to_group) {
+        verdict->counts->values[BATON_COUNT_TO_GROUP]++;
+        verdict->service_counts->frames_to_group++;
+    } else {
+        verdict->counts->values[BATON_COUNT_TO_OWNER]++;
+        verdict->service_counts->frames_to_owner++;
+    }
+    verdict->service_counts->bytes += frame;
+    return XDP_TX;
+}
+
+/* A SYN without a living flow: the plan names the slot. Returns 0 and leaves the reason in `reason` when there is none. */
+static __always_inline struct baton_slot *open_flow(const struct baton_segment *segment, const struct verdict *verdict,
+                                                    const struct baton_flow_key *key, bool replace,
+                                                    enum baton_director_counter *reason)
+{
+    struct baton_flow flow = {.slot = baton_dispatch(segment, verdict->service)};
+    struct baton_slot *slot = find_slot(flow.slot);
+    struct baton_flow *winner;
+
+    *reason = BATON_COUNT_NO_BACKEND;
+    if (!slot || (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) != BATON_SLOT_ACTIVE)
+        return 0;
+    flow.last_seen_ns = bpf_ktime_get_coarse_ns();
+    if (likely(!bpf_map_update_elem(&flows, key, &flow, replace ? BPF_ANY : BPF_NOEXIST))) {
+        verdict->counts->values[BATON_COUNT_NEW_FLOWS]++;
+        verdict->service_counts->new_flows++;
+        return slot;
+    }
+    /* Another CPU was faster with the same SYN, or the table has no place even after evicting. */
+    *reason = BATON_COUNT_TABLE_FULL;
+    winner = bpf_map_lookup_elem(&flows, key);
+    if (!winner)
+        return 0;
+    slot = find_slot(winner->slot);
+    return slot_is_up(slot) ? slot : 0;
+}
+
+static __always_inline int serve(struct ethhdr *link, const struct baton_segment *segment, __u32 frame,
+                                 const struct verdict *verdict)
+{
+    struct baton_flow_key key = {
+        .client_port = segment->source_port,
+        .service = verdict->service->id,
+        .protocol = IPPROTO_TCP,
+    };
+    struct baton_slot *slot = 0;
+    struct baton_flow *flow;
+    bool to_group;
+
+    __builtin_memcpy(key.client_address, segment->source, 16);
+    flow = bpf_map_lookup_elem(&flows, &key);
+    if (likely(flow))
+        slot = find_slot(flow->slot);
+    if (unlikely(is_opening(segment)) && (!slot_is_up(slot) || (flow && (flow->flags & BATON_FLOW_CLOSING)))) {
+        enum baton_director_counter reason;
+
+        slot = open_flow(segment, verdict, &key, flow != 0, &reason);
+        if (!slot)
+            return drop(verdict->counts, reason);
+        /* Every forwarding sends a SYN to the group; the new flow's fields stand as this SYN leaves them. */
+        return forward(link, frame, verdict, slot, true);
+    }
+    if (unlikely(!flow))
+        return pass(verdict->counts, BATON_COUNT_NO_FLOW);
+    if (unlikely(!slot_is_up(slot)))
+        return pass(verdict->counts, BATON_COUNT_SLOT_DOWN);
+    to_group = verdict->service->forwarding != BATON_FORWARD_SELECTIVE || (slot->flags & BATON_SLOT_TAKEOVER)
+        || group_needs(segment, flow);
+    update_flow(flow, segment, to_group);
+    return forward(link, frame, verdict, slot, to_group);
+}
+
+SEC("xdp.frags")
+int baton_director(struct xdp_md *context)
+{
+    void *start = (void *)(long)context->data;
+    void *end = (void *)(long)context->data_end;
+    __u32 frame = bpf_xdp_get_buff_len(context);
+    struct baton_segment segment;
+    struct baton_service_key key = {.protocol = IPPROTO_TCP};
+    struct verdict verdict;
+    __u32 zero = 0, id;
+    int parsed;
+
+    verdict.counts = bpf_map_lookup_elem(&counters, &zero);
+    if (unlikely(!verdict.counts || start + sizeof(struct ethhdr) > end))
+        return XDP_PASS;
+    parsed = baton_parse(start, end, frame, &segment);
+    if (parsed == BATON_PARSE_OTHER || unlikely(!is_for_us(start)))
+        return pass(verdict.counts, BATON_COUNT_NOT_OURS);
+    if (unlikely(parsed == BATON_PARSE_FRAGMENT))
+        return pass(verdict.counts, BATON_COUNT_FRAGMENTS);
+
+    __builtin_memcpy(key.address, segment.destination, 16);
+    key.port = segment.destination_port;
+    verdict.service = bpf_map_lookup_elem(&services, &key);
+    if (!verdict.service || unlikely(!forwarding_is_known(verdict.service)))
+        return pass(verdict.counts, BATON_COUNT_NOT_OURS);
+    verdict.counts->values[BATON_COUNT_FRAMES]++;
+    if (unlikely(parsed == BATON_PARSE_MALFORMED))
+        return drop(verdict.counts, BATON_COUNT_MALFORMED);
+    id = verdict.service->id;
+    verdict.service_counts = bpf_map_lookup_elem(&service_counters, &id);
+    if (unlikely(!verdict.service_counts))
+        return XDP_PASS;
+    return serve(start, &segment, frame, &verdict);
+}
+
+char LICENSE[] SEC("license") = "GPL";

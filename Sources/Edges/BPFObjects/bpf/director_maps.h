@@ -1,0 +1,80 @@
+/* The director's maps. The daemon pins all of them by name; `max_entries` of `flows` is set at load. */
+#ifndef BATON_DIRECTOR_MAPS_H
+#define BATON_DIRECTOR_MAPS_H
+
+#include "prelude.h"
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, struct baton_service_key);
+    __type(value, struct baton_service);
+} services SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, BATON_DEFAULT_FLOWS);
+    __type(key, struct baton_flow_key);
+    __type(value, struct baton_flow);
+} flows SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_MAX_SLOTS);
+    __type(key, baton_u32);
+    __type(value, struct baton_slot);
+} slots SEC(".maps");
+
+/* The dispatch plans of all services, one behind the other: slot numbers, or BATON_NO_SLOT. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_PLAN_PLACES);
+    __type(key, baton_u32);
+    __type(value, baton_u16);
+} plan SEC(".maps");
+
+/* For the daemon alone. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_MAX_SLOTS);
+    __type(key, baton_u32);
+    __type(value, struct baton_slot_record);
+} slot_records SEC(".maps");
+
+/* One element that holds every counter: one look-up a frame, however many are counted. */
+struct baton_director_counts {
+    baton_u64 values[BATON_DIRECTOR_COUNTERS];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, baton_u32);
+    __type(value, struct baton_director_counts);
+} counters SEC(".maps");
+
+/* By service id. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, baton_u32);
+    __type(value, struct baton_service_counters);
+} service_counters SEC(".maps");
+
+/* By service id: SYNs dispatched by a plan of the kind BATON_PLAN_COUNTER. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, baton_u32);
+    __type(value, baton_u32);
+} service_cursor SEC(".maps");
+
+/* BATON_LAYOUT_VERSION, written by the daemon that made the maps. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, baton_u32);
+    __type(value, baton_u32);
+} layout SEC(".maps");
+
+#endif

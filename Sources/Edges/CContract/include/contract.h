@@ -1,0 +1,239 @@
+/* The one contract between Baton's eBPF programs and its daemons: keys, values and numbers of the shared maps.
+ *
+ * Rules: fixed-width fields, explicit padding (always zero), sizes asserted. Addresses and ports are in network byte
+ * order, everything else in host order. IPv4 addresses stand as ::ffff:a.b.c.d, so that one layout serves both
+ * families. A change of any layout raises BATON_LAYOUT_VERSION; pinned maps of another version are never read.
+ */
+#ifndef BATON_CONTRACT_H
+#define BATON_CONTRACT_H
+
+#ifdef __bpf__
+typedef __u8 baton_u8;
+typedef __u16 baton_u16;
+typedef __u32 baton_u32;
+typedef __u64 baton_u64;
+#else
+#include <stdint.h>
+typedef uint8_t baton_u8;
+typedef uint16_t baton_u16;
+typedef uint32_t baton_u32;
+typedef uint64_t baton_u64;
+#endif
+
+#define BATON_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed its size")
+
+enum {
+    BATON_LAYOUT_VERSION = 1,
+    BATON_MAX_SERVICES = 256,
+    BATON_MAX_SLOTS = 1024,
+    /* Places of all services' dispatch plans together. */
+    BATON_PLAN_PLACES = 65536,
+    BATON_DEFAULT_FLOWS = 1000000,
+    BATON_DEFAULT_CONNECTIONS = 65536,
+    BATON_NO_SLOT = 0xffff,
+};
+
+/* ---- Director ------------------------------------------------------------------------------------------------ */
+
+struct baton_service_key {
+    baton_u8 address[16];
+    baton_u16 port;
+    baton_u8 protocol;
+    baton_u8 padding;
+};
+BATON_ASSERT_SIZE(struct baton_service_key, 20);
+
+/* [Z] II-E, III-A, III-B. The numbers are also those of the configuration's modules. */
+enum baton_forwarding {
+    BATON_FORWARD_DUPLICATE = 0,
+    BATON_FORWARD_MULTICAST = 1,
+    BATON_FORWARD_SELECTIVE = 2,
+};
+
+/* How a dispatch plan turns a SYN into a place of its table. */
+enum baton_plan_kind {
+    BATON_PLAN_COUNTER = 0,     /* the service's counter, modulo the length */
+    BATON_PLAN_HASH_SOURCE = 1,
+    BATON_PLAN_HASH_DESTINATION = 2,
+    BATON_PLAN_HASH_FLOW = 3,
+};
+
+struct baton_service {
+    baton_u16 id;           /* index of counters; part of the flow key */
+    baton_u8 forwarding;    /* enum baton_forwarding */
+    baton_u8 plan_kind;     /* enum baton_plan_kind */
+    baton_u32 plan_offset;  /* first place in the plan map */
+    baton_u32 plan_length;  /* 0: no back-end; a SYN is dropped and counted */
+    baton_u32 hash_secret;  /* per start, so that clients cannot choose their slot */
+};
+BATON_ASSERT_SIZE(struct baton_service, 16);
+
+/* The VIP and its port are the service's id here: 24 bytes instead of 40 for each flow. */
+struct baton_flow_key {
+    baton_u8 client_address[16];
+    baton_u16 client_port;
+    baton_u16 service;      /* host order */
+    baton_u8 protocol;
+    baton_u8 padding[3];
+};
+BATON_ASSERT_SIZE(struct baton_flow_key, 24);
+
+enum baton_flow_flags {
+    BATON_FLOW_ESTABLISHED = 1 << 0, /* the ACK that completes the handshake was seen */
+    BATON_FLOW_CLOSING = 1 << 1,     /* the client sent FIN or RST: a new SYN is a new flow */
+};
+
+struct baton_flow {
+    baton_u16 slot;
+    baton_u8 flags;             /* enum baton_flow_flags */
+    baton_u8 padding;
+    baton_u32 group_ack;        /* the ACK field of the last frame that went to the group */
+    baton_u64 last_seen_ns;     /* bpf_ktime_get_ns of the last frame, to within a second */
+};
+BATON_ASSERT_SIZE(struct baton_flow, 16);
+
+/* In `selective`, a pure ACK goes to the group all the same when the ACK number has moved this far since the last
+ * frame that did: a backup's SND.UNA never falls a quarter of the sequence circle behind, so that a probe cannot be
+ * taken for new data by the client, however long the transfer. */
+#define BATON_GROUP_ACK_DISTANCE (1u << 29)
+
+enum baton_slot_flags {
+    BATON_SLOT_ACTIVE = 1 << 0,    /* frames may be sent to it */
+    BATON_SLOT_TAKEOVER = 1 << 1,  /* being taken over: every frame goes to the group, nobody is the owner */
+};
+
+struct baton_slot {
+    baton_u8 owner[6];      /* MAC address of the owner */
+    baton_u8 group[6];      /* MAC address of the group */
+    baton_u16 flags;        /* enum baton_slot_flags */
+    baton_u16 padding;
+};
+BATON_ASSERT_SIZE(struct baton_slot, 16);
+
+/* What the daemon must find again after a restart; the data plane never reads it. */
+struct baton_slot_record {
+    baton_u8 backend[32];   /* name, zero-padded */
+    baton_u8 owner[32];
+    baton_u64 life;         /* of the back-end's agent */
+    baton_u64 epoch;
+    baton_u32 state;
+    baton_u32 padding;
+};
+BATON_ASSERT_SIZE(struct baton_slot_record, 88);
+
+/* Indices of the director's per-CPU counters (64-bit each). */
+enum baton_director_counter {
+    BATON_COUNT_FRAMES = 0,          /* frames of a service */
+    BATON_COUNT_TO_OWNER,
+    BATON_COUNT_TO_GROUP,
+    BATON_COUNT_NEW_FLOWS,
+    BATON_COUNT_NO_BACKEND,          /* SYN dropped: empty plan or inactive slot */
+    BATON_COUNT_NO_FLOW,             /* not a SYN and no flow: left to the stack, which answers RST */
+    BATON_COUNT_MALFORMED,           /* of a service, but not parseable: dropped */
+    BATON_COUNT_FRAGMENTS,           /* IP fragments to a VIP: left to the stack */
+    BATON_COUNT_NOT_OURS,            /* passed to the stack untouched */
+    BATON_COUNT_SLOT_DOWN,           /* flow of an inactive slot: left to the stack, which answers RST */
+    BATON_COUNT_TABLE_FULL,          /* flow could not be inserted */
+    BATON_DIRECTOR_COUNTERS,
+};
+
+struct baton_service_counters {
+    baton_u64 frames_to_owner;
+    baton_u64 frames_to_group;
+    baton_u64 new_flows;
+    baton_u64 bytes;
+};
+BATON_ASSERT_SIZE(struct baton_service_counters, 32);
+
+/* ---- Agent --------------------------------------------------------------------------------------------------- */
+
+struct baton_connection_key {
+    baton_u8 client_address[16];
+    baton_u8 service_address[16];
+    baton_u16 client_port;
+    baton_u16 service_port;
+};
+BATON_ASSERT_SIZE(struct baton_connection_key, 36);
+
+/* One description for all modes, the active ones to come included (standby: the replica that runs along). */
+enum baton_connection_state {
+    BATON_CONNECTION_ADOPTING = 1,      /* the adopting ACK is on its way; nothing of the socket leaves */
+    BATON_CONNECTION_STANDBY = 2,       /* reserved */
+    BATON_CONNECTION_CATCHING_UP = 3,   /* what the client has is acknowledged in its place */
+    BATON_CONNECTION_LIVE = 4,          /* an ordinary connection; client ACKs stay clamped to SND.NXT */
+    BATON_CONNECTION_REFUSED = 5,       /* the regenerated reply does not fit: nothing leaves, the agent resets it */
+};
+
+enum baton_connection_flags {
+    BATON_CONNECTION_TIMESTAMPS = 1 << 0,
+    BATON_CONNECTION_SACK = 1 << 1,
+    BATON_CONNECTION_WSCALE = 1 << 2,
+    BATON_CONNECTION_ASSIGNED = 1 << 3, /* the kernel took the adopting ACK */
+    BATON_CONNECTION_ADOPTED = 1 << 4,  /* an established socket was found for it */
+};
+
+/* Places in the reply stream are 64-bit offsets from ISS + 1, so that a transfer may outgrow the sequence circle. */
+struct baton_connection {
+    baton_u32 state;            /* enum baton_connection_state */
+    baton_u32 flags;            /* enum baton_connection_flags */
+    baton_u32 iss;              /* of the dead server */
+    baton_u32 irs;              /* of the client */
+    baton_u64 snd_una;          /* highest ACK of the client so far */
+    baton_u64 right_edge;       /* the client's window ends here */
+    baton_u64 snd_nxt;          /* the adopted socket has sent up to here */
+    baton_u32 client_tsval;     /* latest TSval of the client */
+    baton_u32 server_tsval;     /* where the adopted socket's timestamp clock starts */
+    baton_u32 local_ack;        /* latest ACK field that the adopted socket sent (client sequence space) */
+    baton_u32 local_right_edge; /* the adopted socket's receive window ends here (client sequence space) */
+    baton_u16 mss;              /* as the client announced it */
+    baton_u8 snd_wscale;        /* the client's shift count */
+    baton_u8 rcv_wscale;        /* the server's, as in its SYN-ACK */
+    baton_u16 slot;
+    baton_u16 padding;
+    baton_u64 adopted_ns;       /* bpf_ktime_get_ns: the socket was found */
+    baton_u64 first_reply_ns;   /* its first byte of reply was seen at egress */
+    baton_u64 live_ns;          /* it reached what the client did not have */
+    baton_u64 caught_up_bytes;  /* swallowed at egress */
+    baton_u64 clamped_acks;
+};
+BATON_ASSERT_SIZE(struct baton_connection, 104);
+
+/* The agent's rules for the whole machine: one element, index 0. */
+struct baton_agent_rules {
+    baton_u64 lease_until_ns;   /* bpf_ktime_get_ns; 0: nothing of the VIPs leaves; all ones: no lease needed */
+    baton_u64 fenced;           /* other than 0: nothing of the VIPs leaves, whatever the lease */
+};
+BATON_ASSERT_SIZE(struct baton_agent_rules, 16);
+
+enum baton_event_kind {
+    BATON_EVENT_ADOPTED = 1,            /* an established socket answers for the connection */
+    BATON_EVENT_LIVE = 2,               /* catch-up finished */
+    BATON_EVENT_REPLY_SHORTER = 3,      /* FIN or RST of the application below SND.UNA: refused */
+    BATON_EVENT_APPLICATION_CRASHED = 4,/* a socket of a VIP was closed by a dying process */
+    BATON_EVENT_LISTENER_CLOSED = 5,
+    BATON_EVENT_CLOSED = 6,             /* an adopted connection's socket is gone */
+};
+
+struct baton_event {
+    baton_u32 kind;                 /* enum baton_event_kind */
+    baton_u32 exit_code;            /* as the kernel keeps it: signal in the low seven bits */
+    baton_u64 time_ns;
+    struct baton_connection_key key;
+    baton_u32 padding;
+};
+BATON_ASSERT_SIZE(struct baton_event, 56);
+
+enum baton_agent_counter {
+    BATON_COUNT_ADOPTIONS = 0,
+    BATON_COUNT_ADOPTIONS_REFUSED,   /* the kfunc or the look-up said no */
+    BATON_COUNT_REPLAY_DROPPED,      /* journal bytes without an established socket */
+    BATON_COUNT_REFLECTED,           /* segments acknowledged in the client's place */
+    BATON_COUNT_REFLECTED_BYTES,
+    BATON_COUNT_CLAMPED,             /* client ACKs above SND.NXT */
+    BATON_COUNT_GUARDED,             /* frames of crashed applications dropped */
+    BATON_COUNT_FENCED,              /* frames of the VIP dropped: no lease, or fenced */
+    BATON_COUNT_RST_GUARDED,         /* RSTs of connections being taken over dropped */
+    BATON_AGENT_COUNTERS,
+};
+
+#endif

@@ -1,0 +1,112 @@
+import BPFObjects
+public import CContract
+import Clibbpf
+public import Model
+
+/// The director's data plane in the kernel: its program, its maps, and the interface it sits at.
+///
+/// The daemon writes tables, the program reads them and keeps the flows. Any thread may use it.
+public struct DirectorPlane: Sendable {
+    public let program: BPFProgram
+    /// By virtual address and port; written with `setService`.
+    public let services: BPFMap<baton_service_key, baton_service>
+    /// Filled by the program: an LRU, so that a new flow in a full table drives out one long unused.
+    public let flows: BPFMap<baton_flow_key, baton_flow>
+    /// By slot number.
+    ///
+    /// A put copies the value in place while the program reads it: change the owner while BATON_SLOT_TAKEOVER is set
+    /// (the owner is not read then), and take the flag away with a second put.
+    public let slots: BPFMap<UInt32, baton_slot>
+    /// The dispatch plans: `putAll` a service's part at a free place, then point the service there.
+    public let plan: BPFMap<UInt32, UInt16>
+    public let slotRecords: BPFMap<UInt32, baton_slot_record>
+    /// One element: indices are `enum baton_director_counter`.
+    public let counters: BPFCounters
+    /// By service id: frames to the owner, frames to the group, new flows, bytes (`struct baton_service_counters`).
+    public let serviceCounters: BPFCounters
+
+    /// What the data plane is told before it is loaded.
+    public struct Configuration: Sendable {
+        /// Size of the flow table.
+        public var flows: UInt32
+        /// The interface's own address: frames to another one (flooded by a bridge) are left alone. Nil: no check.
+        public var interfaceAddress: MACAddress?
+
+        public init(flows: UInt32 = UInt32(BATON_DEFAULT_FLOWS), interfaceAddress: MACAddress?) {
+            self.flows = flows
+            self.interfaceAddress = interfaceAddress
+        }
+    }
+
+    /// What became of each pinned map, and of the program at the interface.
+    public struct Start: Sendable {
+        public let plane: DirectorPlane
+        public let maps: [PinnedMap]
+        public let interface: BPFLink.Outcome
+    }
+
+    /// Loads the data plane, its maps and its link pinned in a folder, and puts it at an interface.
+    ///
+    /// What an earlier run left pinned there goes on: flows, tables and counters stay, the program is exchanged between
+    /// two frames. The folder is in the calling thread's mount namespace, the interface in its network namespace.
+    /// - Throws: before anything at the interface has changed, or after: what is pinned then is found by the next start.
+    public static func start(
+        _ configuration: Configuration, interface: UInt32, pins folder: String, allowGeneric: Bool = true
+    ) throws(BPFError) -> Start {
+        var object = try open(configuration)
+        let version = UInt32(BATON_LAYOUT_VERSION)
+        let maps = try object.load(pinningMapsIn: folder, layoutVersion: version)
+        let plane = try DirectorPlane(object)
+        let (_, outcome) = try BPFLink.attachOrUpdateXDP(
+            plane.program, interface: interface, pin: folder + "/" + linkPin, allowGeneric: allowGeneric)
+        return Start(plane: plane, maps: maps, interface: outcome)
+    }
+
+    /// Loads the data plane for itself alone: nothing pinned, no interface.
+    public static func load(_ configuration: Configuration) throws(BPFError) -> DirectorPlane {
+        var object = try open(configuration)
+        try object.load()
+        return try DirectorPlane(object)
+    }
+
+    /// Takes the data plane off the interface and forgets all flows.
+    public static func remove(pins folder: String) throws(BPFError) {
+        try BPFFileSystem.remove(folder: folder)
+    }
+
+    /// Writes a service.
+    /// - Throws: for a forwarding that the data plane does not know; it would leave such a service's frames alone.
+    public func setService(_ key: baton_service_key, _ service: baton_service) throws(BPFError) {
+        let known = [BATON_FORWARD_MULTICAST.rawValue, BATON_FORWARD_SELECTIVE.rawValue]
+        guard known.contains(UInt32(service.forwarding)) else {
+            throw BPFError(
+                operation: "set", subject: "service \(service.id)", code: 0,
+                cause: "the data plane has no forwarding number \(service.forwarding)",
+                remedy: "choose `multicast` or `selective`; `duplicate` does not exist yet"
+            )
+        }
+        try services.put(key, service)
+    }
+
+    private static let linkPin = "link"
+
+    private static func open(_ configuration: Configuration) throws(BPFError) -> BPFObjectHandle {
+        var object = try BPFObjectHandle(.director)
+        try object.setMaxEntries(of: "flows", configuration.flows)
+        if let address = configuration.interfaceAddress {
+            try object.setConstant("interface_address", address.contract)
+        }
+        return object
+    }
+
+    private init(_ object: borrowing BPFObjectHandle) throws(BPFError) {
+        program = try object.program("baton_director")
+        services = try object.map("services")
+        flows = try object.map("flows")
+        slots = try object.map("slots")
+        plan = try object.map("plan")
+        slotRecords = try object.map("slot_records")
+        counters = try object.counters("counters")
+        serviceCounters = try object.counters("service_counters")
+    }
+}

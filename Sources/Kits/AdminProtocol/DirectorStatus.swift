@@ -1,0 +1,141 @@
+/// What `batonctl status` shows of a director. Times in nanoseconds of CLOCK_MONOTONIC.
+public struct DirectorStatus: Codable, Sendable {
+    public var program = "baton-director"
+    public var interface: String
+    /// `native` or `generic`: how the XDP program is attached.
+    public var xdpMode: String
+    public var epoch: UInt64
+    public var backends: [Backend]
+    public var slots: [Slot]
+    public var services: [Service]
+    public var flows: FlowTable
+    public var counters: [String: UInt64]
+    /// Messages dropped, by cause.
+    public var rejected: [String: UInt64]
+    /// The last take-overs, newest first.
+    public var takeovers: [TakeoverRecord]
+
+    public struct Backend: Codable, Sendable {
+        public var name: String
+        public var address: String
+        public var weight: Int
+        /// `absent`, `live`, `suspect`, `application-down`.
+        public var state: String
+        public var slot: Int?
+        /// The names of its backups, in order.
+        public var backups: [String]
+        public var lastHeartbeatMs: Double?
+
+        public init(
+            name: String, address: String, weight: Int, state: String, slot: Int?, backups: [String],
+            lastHeartbeatMs: Double?
+        ) {
+            self.name = name
+            self.address = address
+            self.weight = weight
+            self.state = state
+            self.slot = slot
+            self.backups = backups
+            self.lastHeartbeatMs = lastHeartbeatMs
+        }
+    }
+
+    public struct Slot: Codable, Sendable {
+        public var slot: Int
+        public var backend: String
+        public var owner: String?
+        public var state: String
+        public var group: String
+
+        public init(slot: Int, backend: String, owner: String?, state: String, group: String) {
+            self.slot = slot
+            self.backend = backend
+            self.owner = owner
+            self.state = state
+            self.group = group
+        }
+    }
+
+    public struct Service: Codable, Sendable {
+        public var name: String
+        public var address: String
+        public var policy: String
+        public var replay: String
+        public var forwarding: String
+        public var framesToOwner: UInt64
+        public var framesToGroup: UInt64
+        public var newFlows: UInt64
+        public var bytes: UInt64
+
+        public init(
+            name: String, address: String, policy: String, replay: String, forwarding: String, framesToOwner: UInt64,
+            framesToGroup: UInt64, newFlows: UInt64, bytes: UInt64
+        ) {
+            self.name = name
+            self.address = address
+            self.policy = policy
+            self.replay = replay
+            self.forwarding = forwarding
+            self.framesToOwner = framesToOwner
+            self.framesToGroup = framesToGroup
+            self.newFlows = newFlows
+            self.bytes = bytes
+        }
+    }
+
+    public struct FlowTable: Codable, Sendable {
+        public var capacity: Int
+        public var bytesPerFlow: Int
+
+        public init(capacity: Int, bytesPerFlow: Int) {
+            self.capacity = capacity
+            self.bytesPerFlow = bytesPerFlow
+        }
+    }
+
+    public init(
+        interface: String, xdpMode: String, epoch: UInt64, backends: [Backend], slots: [Slot], services: [Service],
+        flows: FlowTable, counters: [String: UInt64], rejected: [String: UInt64], takeovers: [TakeoverRecord]
+    ) {
+        self.interface = interface
+        self.xdpMode = xdpMode
+        self.epoch = epoch
+        self.backends = backends
+        self.slots = slots
+        self.services = services
+        self.flows = flows
+        self.counters = counters
+        self.rejected = rejected
+        self.takeovers = takeovers
+    }
+}
+
+/// The flows that the director knows.
+public struct FlowList: Codable, Sendable {
+    public struct Flow: Codable, Sendable {
+        public var client: String
+        public var service: String
+        public var slot: Int
+        public var owner: String?
+        /// `handshake`, `established`, `closing`.
+        public var state: String
+        public var idleS: Double
+
+        public init(client: String, service: String, slot: Int, owner: String?, state: String, idleS: Double) {
+            self.client = client
+            self.service = service
+            self.slot = slot
+            self.owner = owner
+            self.state = state
+            self.idleS = idleS
+        }
+    }
+
+    public var total: Int
+    public var flows: [Flow]
+
+    public init(total: Int, flows: [Flow]) {
+        self.total = total
+        self.flows = flows
+    }
+}

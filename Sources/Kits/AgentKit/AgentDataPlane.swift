@@ -1,0 +1,129 @@
+import BPFObjects
+import CContract
+import LinuxBPF
+import LinuxBase
+import LinuxNetwork
+import Model
+
+/// The agent's eBPF programs in the kernel, and their maps.
+///
+/// The filters stay when the process dies: a lease that nobody renews then ends by itself, and connections that were
+/// adopted go on. `remove` takes everything away. Any thread may use the maps.
+struct AgentDataPlane {
+    /// Network namespaces have inode numbers from here up (the kernel's PROC_NSFS range); the tracepoint filters by it.
+    private static let namespacePath = "/proc/self/ns/net"
+
+    let connections: BPFMap<baton_connection_key, baton_connection>
+    let guarded: BPFMap<baton_connection_key, UInt64>
+    let vips: BPFMap<ContractAddress, UInt32>
+    let rules: BPFMap<UInt32, baton_agent_rules>
+    let counters: BPFCounters
+    private let object: LoadedAgentObject
+    private let hooks: [TrafficControlHook]
+    private let ownsInterfaceHook: Bool
+    private let folder: String
+    private let guardLink: BPFLink
+
+    /// Sixteen bytes in network byte order, as `struct baton_address` of the programs.
+    struct ContractAddress: BitwiseCopyable, Hashable {
+        var high: UInt64
+        var low: UInt64
+        init(_ address: IPAddress) {
+            high = address.high.bigEndian
+            low = address.low.bigEndian
+        }
+    }
+
+    /// Loads and attaches everything.
+    ///
+    /// - Parameters:
+    ///   - interface: where clients are reached.
+    ///   - tun: the agent's own TUN device.
+    ///   - folder: for pins, in a BPF file system.
+    /// - Throws: `BPFError` that names the step, the verifier's last lines and a remedy.
+    init(interface: UInt32, tun: UInt32, folder: String, connectionsLimit: UInt32) throws(BPFError) {
+        guard try KernelBTF.hasFunction("bpf_sk_assign_tcp_reqsk") else {
+            throw BPFError(
+                operation: "adopt connections on", subject: "this kernel", code: 0,
+                cause: "it has no kfunc bpf_sk_assign_tcp_reqsk",
+                remedy: "run Linux 6.12 or later with CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES"
+            )
+        }
+        let object = try LoadedAgentObject(folder: folder, connectionsLimit: connectionsLimit)
+        self.object = object
+        self.folder = folder
+        connections = try object.connections()
+        guarded = try object.guarded()
+        vips = try object.vips()
+        rules = try object.rules()
+        counters = try object.counters()
+        let tunHook = TrafficControlHook(interface: tun, direction: .ingress)
+        let ingress = TrafficControlHook(interface: interface, direction: .ingress)
+        let egress = TrafficControlHook(interface: interface, direction: .egress)
+        hooks = [tunHook, ingress, egress]
+        _ = try tunHook.create()
+        ownsInterfaceHook = try ingress.create()
+        try tunHook.attach(object.program("agent_tun"))
+        try egress.attach(object.program("agent_egress"))
+        try ingress.attach(object.program("agent_ingress"))
+        try BPFLink.unpin(folder + "/guard")
+        guardLink = try BPFLink.attachTracing(object.program("agent_guard"))
+        try guardLink.pin(at: folder + "/guard")
+    }
+
+    /// Sends the programs' events to the handler, from `consume` on the thread that calls it.
+    func events(_ handler: @escaping (baton_event) -> Void) throws(BPFError) -> BPFRingBuffer {
+        try object.events { bytes in
+            guard bytes.count >= MemoryLayout<baton_event>.size else { return }
+            handler(bytes.loadUnaligned(as: baton_event.self))
+        }
+    }
+
+    /// Writes lease and fence; the very next frame is judged by them.
+    func setRules(leaseUntil: UInt64, fenced: Bool) throws(BPFError) {
+        try rules.put(0, baton_agent_rules(lease_until_ns: leaseUntil, fenced: fenced ? 1 : 0))
+    }
+
+    /// Makes exactly these addresses VIPs for the programs.
+    func setVIPs(_ addresses: [IPAddress]) throws(BPFError) {
+        let wanted = addresses.map(ContractAddress.init)
+        for entry in try vips.entries() where !wanted.contains(entry.key) { try vips.delete(entry.key) }
+        for address in wanted { try vips.put(address, 1) }
+    }
+
+    /// Detaches the programs and removes the pins; goes on after a failure.
+    func remove() {
+        for hook in hooks { try? hook.detach() }
+        if ownsInterfaceHook { try? hooks[1].destroy() }
+        try? BPFLink.unpin(folder + "/guard")
+        try? BPFFileSystem.remove(folder: folder)
+    }
+}
+
+/// Keeps the loaded object, from which maps and programs are taken by name.
+private final class LoadedAgentObject {
+    private var handle: BPFObjectHandle
+
+    init(folder: String, connectionsLimit: UInt32) throws(BPFError) {
+        handle = try BPFObjectHandle(.agent)
+        try handle.setMaxEntries(of: "connections", connectionsLimit)
+        try handle.setConstant("own_netns_inode", NetworkNamespace.ownInode())
+        _ = try handle.load(
+            pinningMapsIn: folder,
+            layoutVersion: UInt32(BATON_LAYOUT_VERSION),
+            maps: ["connections", "guarded", "rules", "vips"]
+        )
+    }
+
+    func program(_ name: String) throws(BPFError) -> BPFProgram { try handle.program(name) }
+    func connections() throws(BPFError) -> BPFMap<baton_connection_key, baton_connection> {
+        try handle.map("connections")
+    }
+    func guarded() throws(BPFError) -> BPFMap<baton_connection_key, UInt64> { try handle.map("guarded") }
+    func vips() throws(BPFError) -> BPFMap<AgentDataPlane.ContractAddress, UInt32> { try handle.map("vips") }
+    func rules() throws(BPFError) -> BPFMap<UInt32, baton_agent_rules> { try handle.map("rules") }
+    func counters() throws(BPFError) -> BPFCounters { try handle.counters("counters") }
+    func events(_ handler: @escaping (UnsafeRawBufferPointer) -> Void) throws(BPFError) -> BPFRingBuffer {
+        try handle.ringBuffer("events", handler: handler)
+    }
+}

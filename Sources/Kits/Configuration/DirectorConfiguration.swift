@@ -1,0 +1,167 @@
+import Model
+
+/// What `/etc/baton/director.yaml` says; baton-director.yaml(5) is the same for people.
+///
+/// Every property names its key, the key's type, default and range. `load` checks them all; the initialisers do not.
+public struct DirectorConfiguration: Hashable, Sendable {
+    /// `interface`: the network interface whose frames are dispatched. Name of an interface; required.
+    public var interface: String
+    /// `services`: what clients connect to. List of 1 to 256 entries; required. Names and addresses are distinct.
+    public var services: [Service]
+    /// `backends`: the real servers. List of 1 to 256 entries; required. Names and addresses are distinct, and no
+    /// address is a VIP.
+    public var backends: [Backend]
+    /// `heartbeat`: the beat of the whole cluster; agents learn it from the director.
+    public var heartbeat: Heartbeat
+    /// `detector`: the failure detection module. Name of a module; default `window`.
+    public var detector: String
+    /// `backups`: N, the successors on the ring that back each back-end up. Whole number 1...3; default 1. Where
+    /// there are fewer other back-ends than N, those are all that there is.
+    public var backups: Int
+    /// `control`: where agents connect to.
+    public var control: Control
+    /// `flows`: the table of connections.
+    public var flows: Flows
+    /// `state`: the directory, on a bpf file system, that holds the pinned maps, programs and links. Absolute path;
+    /// default `/sys/fs/bpf/baton`.
+    public var state: String
+    /// `socket`: the unix socket for batonctl. Absolute path of at most 107 bytes; default
+    /// `/run/baton/director.sock`.
+    public var socket: String
+    /// `key`: the file of the cluster key. Absolute path; default `/etc/baton/cluster.key`. See `ClusterKeyFile`.
+    public var key: String
+    /// `xdp`: how the data plane is attached. `native`, `generic` or `auto`; default `auto`.
+    public var xdp: XDPMode
+    /// `log.level`: how much is logged. Name of a level; default `info`.
+    public var logLevel: LogLevel
+
+    public init(
+        interface: String,
+        services: [Service],
+        backends: [Backend],
+        heartbeat: Heartbeat = Heartbeat(),
+        detector: String = "window",
+        backups: Int = 1,
+        control: Control = Control(),
+        flows: Flows = Flows(),
+        state: String = "/sys/fs/bpf/baton",
+        socket: String = "/run/baton/director.sock",
+        key: String = "/etc/baton/cluster.key",
+        xdp: XDPMode = .auto,
+        logLevel: LogLevel = .info
+    ) {
+        self.interface = interface
+        self.services = services
+        self.backends = backends
+        self.heartbeat = heartbeat
+        self.detector = detector
+        self.backups = backups
+        self.control = control
+        self.flows = flows
+        self.state = state
+        self.socket = socket
+        self.key = key
+        self.xdp = xdp
+        self.logLevel = logLevel
+    }
+
+    /// The path that baton-director reads when none is given.
+    public static let defaultPath = "/etc/baton/director.yaml"
+}
+
+extension DirectorConfiguration {
+    /// One entry of `services`: a virtual address and port.
+    public struct Service: Hashable, Sendable {
+        /// `name`: in logs, in batonctl and in the agents' configurations. 1 to 32 of `A-Za-z0-9._-`; required.
+        public var name: String
+        /// `address`: VIP and port, such as `10.0.0.100:80`; required. Several services may share a VIP.
+        public var address: Endpoint
+        /// `policy`: the dispatch policy for new flows. Name of a module; default `rr`.
+        public var policy: String
+        /// `replay`: what a backup may do with a dead server's connections. `none` or `stream`; default `none`.
+        ///
+        /// `none` because only the administrator knows whether the application may be asked the same thing twice:
+        /// Baton replays nothing that it was not told to replay, and resets such connections at once.
+        public var replay: ReplayPolicy
+        /// `forwarding`: which frames go to the whole group. Name of a module; default `selective`.
+        public var forwarding: String
+
+        public init(
+            name: String,
+            address: Endpoint,
+            policy: String = "rr",
+            replay: ReplayPolicy = .none,
+            forwarding: String = "selective"
+        ) {
+            self.name = name
+            self.address = address
+            self.policy = policy
+            self.replay = replay
+            self.forwarding = forwarding
+        }
+    }
+
+    /// One entry of `backends`: a real server.
+    public struct Backend: Hashable, Sendable {
+        /// `name`: the name that its agent gives when it connects. 1 to 32 of `A-Za-z0-9._-`; required.
+        public var name: String
+        /// `address`: its own address on the LAN of the director; required.
+        public var address: IPAddress
+        /// `weight`: its share of new flows, for the policies that weigh. Whole number 0...65535; default 1. With 0
+        /// it gets none, and keeps those that it has.
+        public var weight: Int
+
+        public init(name: String, address: IPAddress, weight: Int = 1) {
+            self.name = name
+            self.address = address
+            self.weight = weight
+        }
+    }
+
+    /// `heartbeat`: how often signs of life are sent, and when their absence is a failure.
+    public struct Heartbeat: Hashable, Sendable {
+        /// `interval`: between two heartbeats. Duration 1ms...1s; default 10ms.
+        public var interval: Interval
+        /// `window`: silence that counts as a failure. Duration 3ms...1m, three intervals at least; default 50ms.
+        public var window: Interval
+
+        public init(interval: Interval = .milliseconds(10), window: Interval = .milliseconds(50)) {
+            self.interval = interval
+            self.window = window
+        }
+    }
+
+    /// `control`: where the director listens for agents, by TCP (orders, under TLS) and UDP (heartbeats).
+    public struct Control: Hashable, Sendable {
+        /// `address`: a local address. Default: the first address of the interface (nil here).
+        public var address: IPAddress?
+        /// `port`: of both TCP and UDP. 1...65535; default 7400.
+        public var port: UInt16
+
+        public init(address: IPAddress? = nil, port: UInt16 = 7400) {
+            self.address = address
+            self.port = port
+        }
+    }
+
+    /// `flows`: the table of connections in the kernel.
+    public struct Flows: Hashable, Sendable {
+        /// `size`: connections that it holds; the least recently used one makes room. Whole number
+        /// 1024...16777216; default 1000000. The kernel reserves the memory at the start.
+        public var size: Int
+
+        public init(size: Int = 1_000_000) {
+            self.size = size
+        }
+    }
+
+    /// How the XDP program is attached to the interface.
+    public enum XDPMode: String, CaseIterable, Sendable {
+        /// In the driver; a driver that cannot is an error.
+        case native
+        /// In the kernel's generic hook: any driver, at a cost.
+        case generic
+        /// `native`, and `generic` where the driver cannot.
+        case auto
+    }
+}

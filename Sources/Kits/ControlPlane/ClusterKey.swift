@@ -1,0 +1,90 @@
+import Crypto
+import Glibc
+
+/// What a key derived from the cluster key is used for; every use has a key of its own.
+///
+/// A tag or a session made for one use is therefore worth nothing for another.
+public struct KeyUse: RawRepresentable, Hashable, Sendable {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// Datagrams between the director and its agents.
+    public static let directorDatagrams = KeyUse(rawValue: "datagrams director-agent")
+    /// Datagrams between agents.
+    public static let agentDatagrams = KeyUse(rawValue: "datagrams agent-agent")
+    /// The pre-shared key of the TLS sessions.
+    public static let secureStream = KeyUse(rawValue: "tls pre-shared key")
+}
+
+/// The secret that all daemons of a cluster share. It never leaves the process; only keys derived from it are used.
+public struct ClusterKey: Sendable {
+    /// The fewest bytes of key material that are accepted.
+    public static let minimumBytes = 32
+    /// The most bytes of key material that are accepted.
+    public static let maximumBytes = 4096
+
+    private let material: SymmetricKey
+
+    /// Takes key material as it stands.
+    /// - Throws: `ClusterKeyError` when it is shorter than 32 or longer than 4,096 bytes.
+    public init(bytes: some Collection<UInt8>) throws(ClusterKeyError) {
+        guard bytes.count >= ClusterKey.minimumBytes else {
+            throw ClusterKeyError("the cluster key has \(bytes.count) bytes; at least \(ClusterKey.minimumBytes) are needed")
+        }
+        guard bytes.count <= ClusterKey.maximumBytes else {
+            throw ClusterKeyError("the cluster key has more than \(ClusterKey.maximumBytes) bytes")
+        }
+        material = SymmetricKey(data: Array(bytes))
+    }
+
+    /// Reads a key file: any text or bytes; white space at the end does not count.
+    ///
+    /// - Throws: `ClusterKeyError` when it cannot be read, is no regular file, may be read or written by anybody but its
+    ///   owner, belongs to somebody else than root or this user, or is too short or too long.
+    public init(path: String) throws(ClusterKeyError) {
+        let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+        guard descriptor >= 0 else {
+            throw ClusterKeyError("\(path): cannot be opened: \(errorText(errno)); it holds the key of the cluster")
+        }
+        defer { Glibc.close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw ClusterKeyError("\(path): \(errorText(errno))")
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw ClusterKeyError("\(path): is not a regular file") }
+        guard status.st_mode & 0o077 == 0 else {
+            let mode = String(status.st_mode & 0o777, radix: 8)
+            throw ClusterKeyError("\(path): mode \(mode) lets others than its owner in; run: chmod 600 \(path)")
+        }
+        guard status.st_uid == 0 || status.st_uid == geteuid() else {
+            throw ClusterKeyError("\(path): belongs to user \(status.st_uid); run: chown root \(path)")
+        }
+        var bytes = [UInt8](repeating: 0, count: ClusterKey.maximumBytes + 64)
+        let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+        guard count >= 0 else { throw ClusterKeyError("\(path): cannot be read: \(errorText(errno))") }
+        bytes.removeLast(bytes.count - count)
+        while let last = bytes.last, last == 0x20 || (0x09...0x0d).contains(last) { bytes.removeLast() }
+        do {
+            try self.init(bytes: bytes)
+        } catch {
+            throw ClusterKeyError("\(path): \(error.reason)")
+        }
+    }
+
+    /// The 32-byte key for one use (HKDF-SHA-256, RFC 5869).
+    func derive(_ use: KeyUse) -> SymmetricKey {
+        HKDF<SHA256>.deriveKey(
+            inputKeyMaterial: material,
+            salt: Array("baton cluster key".utf8),
+            info: Array("baton 1 \(use.rawValue)".utf8),
+            outputByteCount: 32
+        )
+    }
+}
+
+/// Why a cluster key was refused: place, cause and, where there is one, the remedy.
+public struct ClusterKeyError: Error, CustomStringConvertible, Equatable {
+    public let reason: String
+    init(_ reason: String) { self.reason = reason }
+    public var description: String { reason }
+}

@@ -1,0 +1,60 @@
+import Model
+
+/// The configuration files that the lab writes for the daemons; real ones, as an operator would write them.
+struct DaemonConfiguration {
+    let plan: LabPlan
+    let options: LabOptions
+
+    var director: String {
+        var services: [(name: String, port: UInt16, replay: String)] = [("web", LabPlan.port, options.replay)]
+        services += options.extraServices.map { ($0.name, $0.port, $0.replay) }
+        var lines = ["interface: eth0", "services:"]
+        for service in services {
+            lines += [
+                "  - name: \(service.name)",
+                "    address: \(LabPlan.virtualAddress):\(service.port)",
+                "    policy: \(options.policy)",
+                "    replay: \(service.replay)",
+            ]
+        }
+        lines.append("backends:")
+        for node in plan.webNodes {
+            lines += ["  - name: \(node)", "    address: \(plan.address(of: node)?.description ?? "")"]
+        }
+        lines += [
+            "backups: \(options.backups)",
+            "heartbeat:",
+            "  interval: \(options.heartbeatIntervalMilliseconds)ms",
+            "  window: \(options.heartbeatWindowMilliseconds)ms",
+            "state: \(plan.pins)/director",
+            "socket: \(plan.socket)",
+            "key: \(plan.key)",
+            "log:",
+            "  level: \(options.logLevel)",
+        ]
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    func agent(_ node: String) -> String {
+        """
+        interface: eth0
+        name: \(node)
+        director: \(LabPlan.directorAddress)
+        state: \(plan.pins)/\(node)
+        socket: \(plan.agentSocket(node))
+        key: \(plan.key)
+        log:
+          level: \(options.logLevel)
+
+        """
+    }
+
+    func write() throws {
+        try writeFile(plan.directorConfiguration, director)
+        for node in plan.webNodes { try writeFile(plan.agentConfiguration(node), agent(node)) }
+        var generator = SystemRandomNumberGenerator()
+        let words = (0..<4).map { _ in String(generator.next() as UInt64, radix: 16) }
+        let key = words.map { String(repeating: "0", count: 16 - $0.count) + $0 }.joined()
+        try writeFile(plan.key, key + "\n", mode: 0o600)
+    }
+}

@@ -1,0 +1,75 @@
+import Model
+
+/// What a lab is made of. The defaults give one client, one director and three back-ends with nginx.
+public struct LabOptions: Sendable {
+    public var backends = 3
+    /// Whether `baton-director` and `baton-agent` run; without them the lab is just a network with web servers.
+    public var daemons = true
+    /// The directory of `baton-director`, `baton-agent` and `batonctl`; nil: that of this program.
+    public var programs: String?
+    /// The size in bytes of `/large.bin`.
+    public var fileSize = 200_000_000
+    /// The seed of its bytes.
+    public var seed: UInt64 = 1
+    public var heartbeatIntervalMilliseconds = 10
+    public var heartbeatWindowMilliseconds = 50
+    /// [Z]'s N: how many successors back a back-end up.
+    public var backups = 1
+    public var policy = "rr"
+    public var replay = "stream"
+    /// More TCP ports of the VIP, as `(name, port, replay policy)`; each becomes a service of the director.
+    public var extraServices: [ExtraService] = []
+    /// The largest receive buffer of the client's TCP in bytes (`tcp_rmem`, third number).
+    ///
+    /// Small on purpose: a rate-limited client whose buffer holds a second of the download would not notice a stall.
+    public var clientReceiveBuffer = 1 << 20
+    /// Log level of the daemons.
+    public var logLevel = "info"
+    /// Seconds that `up` waits for the back-ends to be live.
+    public var readyTimeout = 20.0
+
+    public init() {}
+
+    public struct ExtraService: Sendable {
+        public var name: String
+        public var port: UInt16
+        public var replay: String
+
+        public init(name: String, port: UInt16, replay: String) {
+            self.name = name
+            self.port = port
+            self.replay = replay
+        }
+    }
+
+    func validate() throws {
+        guard (1...60).contains(backends) else { throw LabError.invalid("--backends \(backends): from 1 to 60") }
+        guard (1...16_000_000_000).contains(fileSize) else {
+            throw LabError.invalid("size of \(fileSize) bytes: from 1 byte to 16 GB")
+        }
+        guard (1...Limits.backups).contains(backups) else {
+            throw LabError.invalid("\(backups) backups: from 1 to \(Limits.backups)")
+        }
+    }
+}
+
+/// The ways in which `kill` ends a node.
+public enum KillMode: String, Sendable, CaseIterable {
+    /// The cable is cut: the router's port of the node goes down. Everything in the node lives on.
+    case link
+    /// The cable is cut, and every process of the node is killed.
+    case power
+    /// `kill -9` of the web server, master and workers.
+    case app
+    /// Everything in the node is stopped (SIGSTOP); `revive` lets it go on.
+    case freeze
+
+    public var meaning: String {
+        switch self {
+        case .link: "cable cut"
+        case .power: "power lost"
+        case .app: "web server killed with SIGKILL"
+        case .freeze: "all processes frozen"
+        }
+    }
+}

@@ -1,0 +1,102 @@
+import CLab
+import Glibc
+import Model
+
+/// Makes the namespaces and links of a lab: a router with a bridge (the LAN) and a routed link to the client.
+struct Topology {
+    let plan: LabPlan
+    let options: LabOptions
+
+    func build(_ progress: (String) -> Void) throws {
+        for node in plan.nodes {
+            try require(["ip", "netns", "add", plan.namespace(node)])
+            try configure(node, ["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
+                // Without it the kernel resets the client of an adoption (cookie_v4_check).
+                "net.ipv4.tcp_syncookies=1",
+                // No router solicitations and duplicate address detection in captures.
+                "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"])
+            try require(ip(node, "link", "set", "lo", "up"))
+        }
+        progress("router: bridge br0 \(LabPlan.routerAddress)/24, multicast flooded")
+        try buildRouter()
+        progress("client: \(LabPlan.clientAddress), behind the router")
+        try attach("client", bridged: false)
+        try configure("client", ["net.ipv4.tcp_rmem=4096 131072 \(max(131072, options.clientReceiveBuffer))"])
+        progress("director: \(LabPlan.directorAddress), virtual address \(LabPlan.virtualAddress)")
+        try attach("director", bridged: true)
+        try prepareForXDP()
+        for node in plan.webNodes {
+            progress("\(node): \(plan.address(of: node)?.description ?? "")")
+            try attach(node, bridged: true)
+        }
+    }
+
+    private func buildRouter() throws {
+        try require(ip("router", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0"))
+        try require(ip("router", "address", "add", "\(LabPlan.routerAddress)/24", "dev", "br0"))
+        try require(ip("router", "link", "set", "br0", "up"))
+        // No redirects: the director and the back-ends are on the router's own LAN, and must stay out of its way.
+        try configure("router", ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0",
+            "net.ipv4.conf.br0.send_redirects=0", "net.ipv4.conf.default.send_redirects=0"])
+    }
+
+    /// A veth: `eth0` in the node; in the router a port with the node's name.
+    private func attach(_ node: String, bridged: Bool) throws {
+        guard let address = plan.address(of: node) else { throw LabError.invalid("no node named \(node)") }
+        try require([
+            "ip", "link", "add", "eth0", "netns", plan.namespace(node), "type", "veth",
+            "peer", "name", node, "netns", plan.namespace("router"),
+        ])
+        if bridged {
+            try require(ip("router", "link", "set", node, "master", "br0"))
+        } else {
+            try require(ip("router", "address", "add", "\(LabPlan.clientGateway)/24", "dev", node))
+        }
+        try require(ip("router", "link", "set", node, "up"))
+        try require(ip(node, "address", "add", "\(address)/24", "dev", "eth0"))
+        try require(ip(node, "link", "set", "eth0", "up"))
+        let gateway = bridged ? LabPlan.routerAddress : LabPlan.clientGateway
+        try require(ip(node, "route", "add", "default", "via", gateway.description))
+    }
+
+    /// What XDP_TX on a veth needs, which a real NIC does by itself.
+    private func prepareForXDP() throws {
+        // A frame that leaves by XDP loses the note that its checksum is still to be filled in: fill it in before.
+        try require(nsenter("router", ["ethtool", "-K", "director", "tx", "off", "gro", "on"]))
+        // GRO on the router's port gives it NAPI, without which the kernel drops what XDP_TX sends to it.
+        try require(ip("director", "address", "add", "\(LabPlan.virtualAddress)/32", "dev", "eth0"))
+    }
+
+    // MARK: Cables
+
+    /// Puts the router's port of a node up or down; returns the instant just before the kernel was told.
+    @discardableResult
+    func setCable(_ node: String, up: Bool) throws -> Instant {
+        try inNetworkNamespace(plan.namespacePath("router")) {
+            let before = Instant.now()
+            guard clab_set_link(node, up ? 1 : 0) == 0 else {
+                throw LabError.system("router's port \(node)", code: errno)
+            }
+            return before
+        }
+    }
+
+    // MARK: Commands
+
+    private func ip(_ node: String, _ arguments: String...) -> [String] {
+        ["ip", "-n", plan.namespace(node)] + arguments
+    }
+
+    private func nsenter(_ node: String, _ command: [String]) -> [String] {
+        Topology.enter(plan, node, command)
+    }
+
+    private func configure(_ node: String, _ settings: [String]) throws {
+        try require(nsenter(node, ["sysctl", "-q", "-w"] + settings))
+    }
+
+    /// The command, run in the node's network but with this machine's files and mounts (so that pins are seen).
+    static func enter(_ plan: LabPlan, _ node: String, _ command: [String]) -> [String] {
+        ["nsenter", "--net=\(plan.namespacePath(node))", "--"] + command
+    }
+}

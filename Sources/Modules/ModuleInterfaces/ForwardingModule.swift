@@ -1,0 +1,10 @@
+/// How frames of a flow reach the owner of its slot and the backups ([Z] II-E, III-A, III-B).
+///
+/// The data plane runs one of three ways by number; a module names the number and says what the cluster has to do for
+/// it.
+public protocol ForwardingModule: Sendable {
+    /// The number of `enum baton_forwarding`: 0 duplicate, 1 multicast, 2 selective.
+    var dataPlaneNumber: UInt8 { get }
+    /// Whether backups must join the slots' multicast groups.
+    var usesGroups: Bool { get }
+}

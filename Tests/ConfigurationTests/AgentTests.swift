@@ -1,0 +1,181 @@
+@testable import Configuration
+import Model
+import Testing
+
+private func sizeExpected(_ most: String) -> String {
+    "expected a size with its unit (KiB, MiB, GiB, ...) from 64KiB to \(most), e.g. 16MiB"
+}
+private let directorExpected = "expected an address, with or without a port, e.g. 10.0.0.1 or 10.0.0.1:7400"
+private func checkExpected(_ least: String) -> String {
+    "expected a duration with its unit (ms, s, m, ...) from \(least) to 1m, e.g. 10ms or 2s"
+}
+
+private let faults = [
+    Fault(
+        "nothing that is required",
+        "tun: baton0",
+        "a:1:1: interface: the key is missing; "
+            + "expected the name of a network interface, 1 to 15 bytes, e.g. eth0\n"
+            + "a:1:1: name: the key is missing; "
+            + "expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1\n"
+            + "a:1:1: director: the key is missing; \(directorExpected)"
+    ),
+    Fault(
+        "an unknown key",
+        agentText(more: "directors: 10.0.0.2"),
+        "a:4:1: directors: unknown key; expected one of interface, name, director, services, heartbeat, state, socket, "
+            + "key, tun, table, journal, log; did you mean \"director\"?"
+    ),
+    Fault(
+        "an unknown key in a section of one key",
+        agentText(more: "heartbeat: {ports: 7401}"),
+        "a:4:13: heartbeat.ports: unknown key; expected port; did you mean \"port\"?"
+    ),
+    Fault(
+        "a port out of range",
+        agentText(director: "director: 10.0.0.1:99999"),
+        "a:3:11: director: \"99999\" is not a port from 1 to 65535; \(directorExpected)"
+    ),
+    Fault(
+        "a host name",
+        agentText(director: "director: director.lan"),
+        "a:3:11: director: \"director.lan\" is not an IP address; \(directorExpected); names are not looked up here"
+    ),
+    Fault(
+        "no host's address",
+        agentText(director: "director: 0.0.0.0"),
+        "a:3:11: director: 0.0.0.0 is no host's address; \(directorExpected)"
+    ),
+    Fault(
+        "checks",
+        agentText(
+            more: """
+                services:
+                  - {name: web, check: {kind: http, interval: 5ms, timeout: 2m, rise: 0, fall: 101}}
+                  - {name: web, check: {interval: 100ms, timeout: 101ms}}
+                  - {check: tcp}
+                """
+        ),
+        """
+        a:5:31: services[0].check.kind: "http" is not a kind of check; expected tcp or none
+        a:5:47: services[0].check.interval: 5ms is out of range; \(checkExpected("10ms"))
+        a:5:61: services[0].check.timeout: 2m is out of range; \(checkExpected("1ms"))
+        a:5:71: services[0].check.rise: 0 is out of range; expected a whole number from 1 to 100
+        a:5:80: services[0].check.fall: 101 is out of range; expected a whole number from 1 to 100
+        a:6:12: services[1].name: "web" is already services[0].name (line 5); expected a name that no other entry has
+        a:6:51: services[1].check.timeout: 101ms is longer than the interval, 100ms; \
+        expected 100ms or less, so that checks do not overlap
+        a:7:5: services[2].name: the key is missing; \
+        expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1
+        a:7:13: services[2].check: "tcp" is not a mapping; \
+        expected a mapping with the keys kind, interval, timeout, rise and fall
+        """
+    ),
+    Fault(
+        "sizes",
+        agentText(more: "journal: {connection: 16777216, total: 65GiB}"),
+        "a:4:23: journal.connection: 16777216 has no unit; \(sizeExpected("1GiB")); write for example 16777216B\n"
+            + "a:4:40: journal.total: 65GiB is out of range; \(sizeExpected("64GiB"))"
+    ),
+    Fault(
+        "a size with a unit that says neither 1000 nor 1024",
+        agentText(more: "journal: {connection: 16M}"),
+        "a:4:23: journal.connection: 16M has the unknown unit \"M\"; \(sizeExpected("1GiB"))"
+    ),
+    Fault(
+        "a total below one connection's journal",
+        agentText(more: "journal: {total: 1MiB}"),
+        "a:4:18: journal.total: 1MiB is less than one connection may take, 16MiB; "
+            + "expected a total of no less than one connection's journal"
+    ),
+    Fault(
+        "one connection's journal above the total",
+        agentText(more: "journal: {connection: 512MiB}"),
+        "a:4:23: journal.connection: 512MiB is more than all connections may take, 256MiB; "
+            + "expected a total of no less than one connection's journal"
+    ),
+    Fault(
+        "names of the machine's things",
+        agentText(more: "tun: eth0\ntable: 1a\n"),
+        "a:4:6: tun: \"eth0\" is already interface (line 1); expected two different interfaces\n"
+            + "a:5:8: table: \"1a\" is not a name of an nftables table; "
+            + "expected 1 to 32 letters, digits and '_', a letter first, e.g. baton"
+    ),
+    Fault(
+        "a TUN name that the kernel takes for a pattern",
+        agentText(more: "tun: baton%d\n"),
+        "a:4:6: tun: \"baton%d\" cannot be the name of an interface; "
+            + "expected the name of a network interface, 1 to 15 bytes, e.g. baton0"
+    ),
+]
+
+@Suite("An agent's configuration")
+struct AgentTests {
+    @Test("a minimal file gives every default")
+    func defaults() throws {
+        let endpoint = try #require(Endpoint("10.0.0.1:7400"))
+        #expect(agent(agentText()) == .success(AgentConfiguration(interface: "eth0", name: "web1", director: endpoint)))
+        #expect(try agent(agentText()).get().check(of: "web") == AgentConfiguration.Check())
+        #expect(try agent(agentText()).get().journal.connection == 16 << 20)
+    }
+
+    @Test("every key is read into its property")
+    func everyKey() throws {
+        let text = """
+            interface: lan0
+            name: b.1
+            director: "[2001:db8::1]:7500"
+            services:
+              - name: web
+                check: {kind: none, interval: 1s, timeout: 1s, rise: 1, fall: 100}
+              - name: tls
+                check: {interval: 100ms}
+              - name: ssh
+            heartbeat: {port: 7600}
+            state: /sys/fs/bpf/x
+            socket: /run/x.sock
+            key: /etc/x.key
+            tun: tun7
+            table: baton_b1
+            journal: {connection: 1MB, total: 2GiB}
+            log: {level: error}
+            """
+        let expected = AgentConfiguration(
+            interface: "lan0",
+            name: "b.1",
+            director: try #require(Endpoint("[2001:db8::1]:7500")),
+            services: [
+                .init(
+                    name: "web",
+                    check: .init(kind: .none, interval: .seconds(1), timeout: .seconds(1), rise: 1, fall: 100)
+                ),
+                .init(name: "tls", check: .init(interval: .milliseconds(100), timeout: .milliseconds(100))),
+                .init(name: "ssh"),
+            ],
+            heartbeatPort: 7600,
+            state: "/sys/fs/bpf/x",
+            socket: "/run/x.sock",
+            key: "/etc/x.key",
+            tun: "tun7",
+            table: "baton_b1",
+            journal: .init(connection: 1_000_000, total: 2 << 30),
+            logLevel: .error
+        )
+        #expect(agent(text) == .success(expected))
+        #expect(expected.check(of: "web").kind == .none)
+        #expect(expected.check(of: "other").kind == .tcp)
+    }
+
+    @Test("the exact messages of its faults", arguments: faults)
+    func exactly(fault: Fault) {
+        #expect(agent(fault.text).messages == fault.messages)
+    }
+
+    @Test("the interface must be one of the machine's, when those are given")
+    func interface() {
+        #expect(
+            agent(agentText(), interfaces: ["lo"]).messages
+                == "a:1:12: interface: there is no interface \"eth0\"; expected a network interface of this machine (lo)"
+        )
+    }
+}

@@ -1,0 +1,103 @@
+@testable import Configuration
+import Glibc
+import Model
+import Testing
+
+@Suite("Samples and manuals")
+struct SampleTests {
+    private func names(in folder: String) throws -> [String] {
+        let directory = try #require(opendir("\(packageRoot)/\(folder)"))
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    private func loadDirector(_ text: String) throws -> ConfigurationFile<DirectorConfiguration> {
+        try DirectorConfiguration.parse(Array(text.utf8), path: "director.yaml", modules: modules)
+    }
+
+    private func loadAgent(_ text: String) throws -> ConfigurationFile<AgentConfiguration> {
+        try AgentConfiguration.parse(Array(text.utf8), path: "agent.yaml")
+    }
+
+    @Test("every YAML file of etc/ is loaded without a fault")
+    func load() throws {
+        let files = try names(in: "etc").filter { $0.hasSuffix(".yaml") }
+        #expect(files.count >= 4)
+        for file in files {
+            let content = try text(of: "etc/\(file)")
+            switch file.prefix(while: { $0 != "." }) {
+            case "director": _ = try loadDirector(content)
+            case "agent": _ = try loadAgent(content)
+            default: Issue.record("etc/\(file) is loaded by no test")
+            }
+        }
+    }
+
+    @Test("a minimal file has under fifteen lines", arguments: ["director", "agent"])
+    func minimal(program: String) throws {
+        #expect(try text(of: "etc/\(program).minimal.yaml").split(separator: "\n").count < 15)
+    }
+
+    @Test("what the director's full sample says are the defaults")
+    func directorDefaults() throws {
+        let sample = try loadDirector(text(of: "etc/director.yaml")).value
+        let expected = DirectorConfiguration(
+            interface: sample.interface,
+            services: sample.services.map { .init(name: $0.name, address: $0.address) },
+            backends: sample.backends.map { .init(name: $0.name, address: $0.address) }
+        )
+        #expect(sample == expected)
+    }
+
+    @Test("what the agent's full sample says are the defaults")
+    func agentDefaults() throws {
+        let sample = try loadAgent(text(of: "etc/agent.yaml")).value
+        let expected = AgentConfiguration(
+            interface: sample.interface,
+            name: sample.name,
+            director: sample.director,
+            services: sample.services.map { .init(name: $0.name) }
+        )
+        #expect(sample == expected)
+    }
+
+    @Test("every key stands in the director's full sample and in its manual")
+    func directorKeys() throws {
+        // The one default that is no value stands in a comment.
+        let commented = "  # address: 10.0.0.1\n"
+        let sample = try text(of: "etc/director.yaml")
+        let parts = sample.split(separator: commented, omittingEmptySubsequences: false)
+        try #require(parts.count == 2)
+        let file = try loadDirector(parts.joined(separator: "  address: 10.0.0.1\n"))
+        #expect(file.knownKeys.count == 27)
+        try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-director.yaml.5")
+    }
+
+    @Test("every key stands in the agent's full sample and in its manual")
+    func agentKeys() throws {
+        let file = try loadAgent(text(of: "etc/agent.yaml"))
+        #expect(file.knownKeys.count == 23)
+        try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-agent.yaml.5")
+    }
+
+    private func expectDocumented(_ keys: [String], places: [String: Position], manual: String) throws {
+        let inSample = Set(places.keys.map(Reader.withoutIndices))
+        let lines = try text(of: manual).split(separator: "\n")
+        let inManual = Set(
+            lines.filter { $0.hasPrefix(".It Ic ") }.compactMap { $0.split(separator: " ").dropFirst(2).first }
+                .map(String.init)
+        )
+        for key in keys {
+            #expect(inSample.contains(key), "\(key) is missing in the sample")
+            #expect(inManual.contains(key), "\(key) is missing in \(manual)")
+        }
+        for key in inManual { #expect(keys.contains(key), "\(manual) has the unknown key \(key)") }
+    }
+}
