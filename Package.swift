@@ -40,6 +40,13 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
     .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: strict)
 }
+
+/// What every daemon's `main` needs.
+let programKit: [Target.Dependency] = [
+    "Configuration", "ControlPlane", "DaemonKit",
+    .product(name: "Logging", package: "swift-log"),
+    .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+]
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
     .product(name: "NIOPosix", package: "swift-nio"),
@@ -137,15 +144,23 @@ let package = Package(
         .target(name: "CLab", path: "Sources/Kits/LabKit/CLab"),
         .target(
             name: "LabKit",
-            dependencies: ["Model", "CLab", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["Model", "CLab", "LinuxBPF", .product(name: "Crypto", package: "swift-crypto")],
             path: "Sources/Kits/LabKit",
             exclude: ["CLab"],
             swiftSettings: strict
         ),
+        kit(
+            "DaemonKit",
+            [
+                "Configuration", "ControlPlane", "LinuxBase", "LinuxBPF",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
         // L5: the programs
-        program("baton-director", ["DirectorKit"]),
-        program("baton-agent", ["AgentKit"]),
-        program("batonctl", ["ControlPlane", "AdminProtocol"]),
+        program("baton-director", programKit + ["DirectorKit", "BuiltinModules", "ModuleInterfaces"]),
+        program("baton-agent", programKit + ["AgentKit"]),
+        program("batonctl", ["ControlPlane", "AdminProtocol", "Model"]),
         program("baton-lab", ["LabKit"]),
         // Tests
         tests("ModelTests", ["Model"]),

@@ -1,3 +1,4 @@
+import BPFObjects
 import CContract
 import LinuxBPF
 import Model
@@ -26,6 +27,10 @@ import Testing
         var syn6 = six
         syn6.flags = .syn
         for packet in [Packet(flags: .syn), Packet(), syn6, six] { _ = try plane.program.testRun(packet.bytes()) }
+        var empty = try BPFObjectHandle(.pass)
+        try empty.load()
+        let nothing = try empty.program("baton_pass").testRun(Packet().bytes(), repetitions: 1_000_000).nanoseconds
+        print("director data plane: a program that does nothing (the price of measuring): \(nothing) ns a frame")
         let cases: [(String, [UInt8])] = [
             ("not ours: ARP", [UInt8](repeating: 0xff, count: 12) + [8, 6] + [UInt8](repeating: 0, count: 46)),
             ("not ours: TCP to another address", Packet(service: IPAddress(ipv4: 1)).bytes()),

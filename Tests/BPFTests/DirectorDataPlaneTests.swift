@@ -264,6 +264,25 @@ import Testing
         }
     }
 
+    @Test func aFullTableDrivesOutOldFlows() throws {
+        try Requirement.root()
+        let plane = try DirectorPlane.load(.init(flows: 4096, interfaceAddress: nil))
+        try plane.plan.putAll([3])
+        var service = baton_service()
+        service.forwarding = UInt8(BATON_FORWARD_SELECTIVE.rawValue)
+        service.plan_length = 1
+        try plane.setService(baton_service_key(address: DirectorFixture.vip, port: 80), service)
+        try plane.slots.put(3, baton_slot(owner: owner, group: group, flags: UInt16(BATON_SLOT_ACTIVE.rawValue)))
+        for port in UInt16(1)...20_000 {
+            let result = try plane.program.testRun(Packet(clientPort: port, flags: .syn).bytes())
+            #expect(result.verdict == DirectorModel.Verdict.transmit.rawValue)
+            let key = baton_flow_key(client: Packet().client, clientPort: port, service: 0)
+            #expect(try plane.flows.get(key) != nil)
+        }
+        #expect((2048...4096).contains(try plane.flows.entries().count))
+        #expect(try plane.counters.sum()[Int(BATON_COUNT_TABLE_FULL.rawValue)] == 0)
+    }
+
     @Test func aFlowRemembersWhenItWasSeen() throws {
         var fixture = try selective()
         try fixture.send(Packet(flags: .syn))

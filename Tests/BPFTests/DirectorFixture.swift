@@ -86,7 +86,7 @@ struct DirectorFixture {
     /// Checks that flow table and counters are the same on both sides.
     func compareState(_ location: SourceLocation = #_sourceLocation) throws {
         var seen: [DirectorModel.FlowName: DirectorModel.Flow] = [:]
-        try plane.flows.forEach { key, flow in
+        for (key, flow) in try plane.flows.entries() {
             let name = DirectorModel.FlowName(client: key.clientAddress, port: key.clientPort, service: key.service)
             seen[name] = DirectorModel.Flow(
                 slot: flow.slot,

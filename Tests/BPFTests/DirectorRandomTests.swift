@@ -9,7 +9,7 @@ import Testing
     ]
     private static let acknowledgments: [UInt32] = [0, 1, 5000, 1 << 29, 1 << 30, 1 << 31, 0xe000_0000, .max]
 
-    @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
+    @Test(arguments: UInt64(1)...24)
     func kernelAndModelAgree(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         var fixture = try DirectorFixture(checksAddress: random.chance(1, in: 2))
@@ -81,7 +81,9 @@ import Testing
         if random.chance(1, in: 3) { packet.payload = Array(repeating: 1, count: .random(in: 0..<40, using: &random)) }
         if random.chance(1, in: 8) { packet.tcpOptions = Array(repeating: 1, count: 12) }
         if random.chance(1, in: 8) { packet.vlanTags = Array(repeating: 5, count: .random(in: 1...3, using: &random)) }
-        if random.chance(1, in: 12) { packet.ipOptions = Array(repeating: 1, count: 4 * .random(in: 1...10, using: &random)) }
+        if random.chance(1, in: 12) {
+            packet.ipOptions = Array(repeating: 1, count: 4 * .random(in: 1...10, using: &random))
+        }
         if random.chance(1, in: 12) {
             packet.extensionHeaders = (0..<Int.random(in: 1...5, using: &random)).map { _ in
                 ([0, 60, 60, 0, 60, 43, 44].randomElement(using: &random) ?? 0, .random(in: 0...2, using: &random))

@@ -80,7 +80,7 @@ import Testing
 
     private func attach(_ program: BPFProgram, interface: UInt32, isNative: Bool) throws -> BPFLink {
         if isNative {
-            let (link, mode) = try BPFLink.attachXDP(program, interface: interface, allowGeneric: false)
+            let (link, mode) = try BPFLink.attachXDP(program, interface: interface, modes: [.native])
             #expect(mode == .native)
             return link
         }

@@ -1,6 +1,7 @@
-@testable import Configuration
 import Model
 import Testing
+
+@testable import Configuration
 
 private func sizeExpected(_ most: String) -> String {
     "expected a size with its unit (KiB, MiB, GiB, ...) from 64KiB to \(most), e.g. 16MiB"
@@ -175,7 +176,8 @@ struct AgentTests {
     func interface() {
         #expect(
             agent(agentText(), interfaces: ["lo"]).messages
-                == "a:1:12: interface: there is no interface \"eth0\"; expected a network interface of this machine (lo)"
+                == "a:1:12: interface: there is no interface \"eth0\"; "
+                + "expected a network interface of this machine (lo)"
         )
     }
 }

@@ -1,6 +1,7 @@
-@testable import Configuration
 import Glibc
 import Testing
+
+@testable import Configuration
 
 /// A folder of its own under the system's folder for such, removed at the end.
 private final class Folder {
@@ -77,12 +78,13 @@ struct ClusterKeyFileTests {
         let file = folder.write("key", secret, mode: mode_t(mode))
         #expect(
             messages(file)
-                == "\(file): the cluster key has the permissions \(String(mode, radix: 8)): group or others may use it; "
+                == "\(file): the cluster key has the permissions \(String(mode, radix: 8)): "
+                + "group or others may use it; "
                 + "take that away: chmod 600 \(file), and make a new key if others may have read it"
         )
     }
 
-    @Test("another user's file is refused", .enabled(if: geteuid() == 0, "only root can give files away"))
+    @Test("another user's file is refused (needs root, which alone can give files away)")
     func owner() throws {
         let folder = try Folder()
         let file = folder.write("key", secret)
@@ -123,13 +125,18 @@ struct ClusterKeyFileTests {
         let (link, loop, fifo) = ("\(folder.path)/link", "\(folder.path)/loop", "\(folder.path)/fifo")
         #expect(symlink(file, link) == 0 && symlink(loop, loop) == 0 && mkfifo(fifo, 0o600) == 0)
         #expect(try ClusterKeyFile.load(link).bytes == secret)
-        #expect(messages(loop) == "\(loop): the cluster key cannot be opened: Too many levels of symbolic links (errno 40)")
+        #expect(
+            messages(loop) == "\(loop): the cluster key cannot be opened: Too many levels of symbolic links (errno 40)"
+        )
         #expect(messages(fifo) == "\(fifo): the cluster key is not a regular file; \(creation(fifo))")
-        #expect(messages(folder.path) == "\(folder.path): the cluster key is not a regular file; \(creation(folder.path))")
+        #expect(
+            messages(folder.path) == "\(folder.path): the cluster key is not a regular file; \(creation(folder.path))"
+        )
         let absent = "\(folder.path)/absent"
         #expect(
             messages(absent)
-                == "\(absent): the cluster key cannot be opened: No such file or directory (errno 2); \(creation(absent))"
+                == "\(absent): the cluster key cannot be opened: No such file or directory (errno 2); "
+                + creation(absent)
         )
     }
 

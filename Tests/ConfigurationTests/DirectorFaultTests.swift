@@ -1,5 +1,6 @@
-@testable import Configuration
 import Testing
+
+@testable import Configuration
 
 private let keys =
     "interface, services, backends, heartbeat, detector, backups, control, flows, state, socket, key, xdp, log"
@@ -222,7 +223,8 @@ private let backendFaults = [
         ),
         """
         d:5:38: backends[0].weigth: unknown key; expected one of name, address, weight; did you mean "weight"?
-        d:6:12: backends[1].name: "web1" is already backends[0].name (line 5); expected a name that no other back-end has
+        d:6:12: backends[1].name: "web1" is already backends[0].name (line 5); \
+        expected a name that no other back-end has
         d:6:27: backends[1].address: "10.0.0.11" is already backends[0].address (line 5); \
         expected an address that no other back-end has
         d:6:46: backends[1].weight: 65536 is out of range; expected a whole number from 0 to 65535
@@ -246,7 +248,8 @@ private let backendFaults = [
             backends: "  - {name: a, address: 10.0.0.11/24}\n  - {name: b, address: \"fe80::1%eth0\"}"
         ),
         "d:5:24: backends[0].address: \"10.0.0.11/24\" is not an IP address; \(addressExpected); leave out the mask\n"
-            + "d:6:24: backends[1].address: \"fe80::1%eth0\" is not an IP address; \(addressExpected); leave out the zone"
+            + "d:6:24: backends[1].address: \"fe80::1%eth0\" is not an IP address; "
+            + "\(addressExpected); leave out the zone"
     ),
     Fault(
         "names at their bounds",
@@ -273,7 +276,8 @@ private let backendFaults = [
     Fault(
         "weights that are no numbers",
         directorText(
-            backends: "  - {name: a, address: 10.0.0.11, weight: 0x10}\n  - {name: b, address: 10.0.0.12, weight: 1.0}\n"
+            backends:
+                "  - {name: a, address: 10.0.0.11, weight: 0x10}\n  - {name: b, address: 10.0.0.12, weight: 1.0}\n"
                 + "  - {name: c, address: 10.0.0.13, weight: 007}\n  - {name: d, address: 10.0.0.14, weight: 1_}\n"
                 + "  - {name: e, address: 10.0.0.15, weight: 99999999999999999999}"
         ),
@@ -388,7 +392,8 @@ struct DirectorFaultTests {
             expected: "an IPv4 or IPv6 address, e.g. 10.0.0.11"
         )
         #expect(
-            error.description == "/etc/baton/director.yaml:7:3: backends[1].address: \"10.0.0.300\" is not an IP address; "
+            error.description
+                == "/etc/baton/director.yaml:7:3: backends[1].address: \"10.0.0.300\" is not an IP address; "
                 + "expected an IPv4 or IPv6 address, e.g. 10.0.0.11"
         )
         #expect(ConfigurationError.exitStatus == 78)

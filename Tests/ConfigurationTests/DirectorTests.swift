@@ -1,6 +1,7 @@
-@testable import Configuration
 import Model
 import Testing
+
+@testable import Configuration
 
 @Suite("The director's configuration")
 struct DirectorTests {
@@ -82,7 +83,9 @@ struct DirectorTests {
         let crlf = directorText().split(separator: "\n", omittingEmptySubsequences: false).joined(separator: "\r\n")
         #expect(try director(crlf).get() == plain)
         #expect(try director(directorText(interface: "'interface': \"eth0\"")).get() == plain)
-        let aliased = directorText(backends: "  - {name: &n web1, address: 10.0.0.11}\n  - {name: web2, address: 10.0.0.12}")
+        let aliased = directorText(
+            backends: "  - {name: &n web1, address: 10.0.0.11}\n  - {name: web2, address: 10.0.0.12}"
+        )
         #expect(try director(aliased + "control: {}\n").get() == plain)
     }
 

@@ -1,6 +1,7 @@
-@testable import Configuration
 import Model
 import Testing
+
+@testable import Configuration
 
 @Suite("Durations, sizes and suggestions")
 struct QuantityTests {
@@ -12,7 +13,7 @@ struct QuantityTests {
         ]
     )
     func durations(text: String, nanoseconds: Int64) {
-        let kind = ValueKind<Interval>.duration(in: .zero ... Interval(nanoseconds: .max))
+        let kind = ValueKind<Interval>.duration(in: .zero...Interval(nanoseconds: .max))
         guard case .value(let interval) = kind.read(ScalarText(text: text, isPlain: true)) else {
             Issue.record("\(text) was refused")
             return

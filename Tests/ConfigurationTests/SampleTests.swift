@@ -1,7 +1,8 @@
-@testable import Configuration
 import Glibc
 import Model
 import Testing
+
+@testable import Configuration
 
 @Suite("Samples and manuals")
 struct SampleTests {

@@ -1,6 +1,7 @@
-@testable import Configuration
 import Model
 import Testing
+
+@testable import Configuration
 
 /// The modules of the tests' registry.
 let modules = ModuleNames(
@@ -10,7 +11,9 @@ let modules = ModuleNames(
 )
 
 /// The root of the package, from the place of this file.
-let packageRoot = String(#filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/"))
+let packageRoot = String(
+    #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+)
 
 func text(of path: String) throws -> String {
     String(decoding: try FileText.read("\(packageRoot)/\(path)", remedy: ""), as: UTF8.self)

@@ -1,5 +1,6 @@
-@testable import Configuration
 import Testing
+
+@testable import Configuration
 
 private let generic = "look at the indentation, the colons and the quotes of this line and the one before"
 
@@ -78,7 +79,8 @@ struct SyntaxTests {
     func nesting() {
         for text in [
             String(repeating: "[", count: 5000), String(repeating: "{a: ", count: 5000),
-            String(repeating: "- ", count: 5000), "a: " + String(repeating: "[", count: 900) + String(repeating: "]", count: 900),
+            String(repeating: "- ", count: 5000),
+            "a: " + String(repeating: "[", count: 900) + String(repeating: "]", count: 900),
         ] {
             #expect(agent(text).messages != "")
         }
@@ -114,7 +116,8 @@ struct FuzzTests {
     }
 
     private static let pieces = [
-        "\"", "'", "{", "}", "[", "]", ":", "- ", "\n", "  ", "\t", "&a ", "*a", "!", "|", ">", "#", "? ", "---\n", "\\", "0",
+        "\"", "'", "{", "}", "[", "]", ":", "- ", "\n", "  ", "\t", "&a ", "*a", "!", "|", ">", "#", "? ", "---\n",
+        "\\", "0",
         "-1", "99999999999999999999", "ms", "%", "\u{0}", "\u{85}", "é", "\u{10ffff}", "<<: ", "null", "~", "name: ",
     ].map { Array($0.utf8) }
 

@@ -103,7 +103,9 @@ import Testing
         let first = try await Self.serve(control, folder.path)
         let error = await #expect(throws: SocketError.self) { _ = try await Self.serve(control, folder.path) }
         #expect(error?.description.contains("running already") == true)
-        #expect(try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0)
+        #expect(
+            try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0
+        )
         try await control.run { first.value.close() }
 
         // What a killed daemon leaves behind.
@@ -112,17 +114,23 @@ import Testing
         #expect(listen(dead, 1) == 0)
         close(dead)
         let missing = try await onThread {
-            #expect(throws: AdminClientError.self) { try AdminClient(path: folder.path).request(AdminRequest(command: "x")) }
+            #expect(throws: AdminClientError.self) {
+                try AdminClient(path: folder.path).request(AdminRequest(command: "x"))
+            }
         }
         #expect(missing?.code == .notRunning)
         let second = try await Self.serve(control, folder.path)
-        #expect(try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0)
+        #expect(
+            try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0
+        )
 
         // A file that is another's by now stays when the old owner ends.
         unlink(folder.path)
         let third = try await Self.serve(control, folder.path)
         try await control.run { second.value.close() }
-        #expect(try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0)
+        #expect(
+            try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0
+        )
         try await control.run { third.value.close() }
     }
 
@@ -169,11 +177,17 @@ import Testing
         #expect(error?.code == .timedOut)
         #expect(ContinuousClock.now - start < .seconds(3))
         // Others are served while one waits, and an answer to a client that has gone harms nobody.
-        #expect(try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0)
+        #expect(
+            try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0
+        )
         for promise in late.all { promise.succeed([1]) }
-        let cut = Task { try await onThread {
-            #expect(throws: AdminClientError.self) { try AdminClient(path: folder.path).request(AdminRequest(command: "late")) }
-        } }
+        let cut = Task {
+            try await onThread {
+                #expect(throws: AdminClientError.self) {
+                    try AdminClient(path: folder.path).request(AdminRequest(command: "late"))
+                }
+            }
+        }
         #expect(try await eventually { late.count == 2 })
         try await control.run { socket.value.close() }
         #expect(try await cut.value?.code == .cutOff)
@@ -192,7 +206,10 @@ import Testing
         }
         let lines = try await onThread {
             let raw = try RawSocket(unixPath: folder.path)
-            let requests = [#"{"command":"status","arguments":{"name":"1"}}"#, #"{"command":"late"}"#, "", "[1]", #"{"command":"status"}"#]
+            let requests = [
+                #"{"command":"status","arguments":{"name":"1"}}"#, #"{"command":"late"}"#, "", "[1]",
+                #"{"command":"status"}"#,
+            ]
             // In pieces, to meet every border.
             for byte in (requests.joined(separator: "\n") + "\n").utf8 { raw.write([byte]) }
             var text = ""
@@ -237,7 +254,9 @@ import Testing
             deep.write([UInt8](repeating: UInt8(ascii: "["), count: 16_000) + [10])
             #expect(String(decoding: deep.read() ?? [], as: UTF8.self).contains("not a request"))
         }
-        #expect(try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0)
+        #expect(
+            try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0
+        )
         try await control.run { socket.value.close() }
     }
 
@@ -262,7 +281,9 @@ import Testing
         try await withThrowingTaskGroup(of: Int.self) { group in
             for _ in 0..<50 {
                 group.addTask {
-                    try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count }
+                    try await onThread {
+                        try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count
+                    }
                 }
             }
             for try await count in group { #expect(count > 0) }
@@ -283,7 +304,9 @@ import Testing
             }
         }
         #expect(try await eventually { try await control.run { socket.value.clientCount } == 0 })
-        #expect(try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0)
+        #expect(
+            try await onThread { try AdminClient(path: folder.path).request(AdminRequest(command: "status")).count } > 0
+        )
         try await control.run { socket.value.close() }
     }
 }

@@ -31,7 +31,9 @@ import Testing
     }
 
     @Test func lengthAboveTheLimitIsSaidBeforeTheBodyComes() {
-        for (length, expected) in [(1024, FrameAssembler.Step.wait), (1025, .tooLong(1025)), (Int(UInt32.max), .tooLong(Int(UInt32.max)))] {
+        for (length, expected) in [
+            (1024, FrameAssembler.Step.wait), (1025, .tooLong(1025)), (Int(UInt32.max), .tooLong(Int(UInt32.max))),
+        ] {
             var assembler = FrameAssembler(limit: 1024)
             var bytes = ByteBuffer(integer: UInt32(length))
             assembler.append(&bytes)

@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct DatagramSealTests {
     @Test func bodyComesBackAtEveryLength() throws {
-        let seal = DatagramSeal(key: try testKey(), use: .directorDatagrams)
+        let seal = DatagramSeal(key: try testKey(), use: .datagrams)
         var random = TestRandom(seed: 1)
         for count in [1, 2, 31, 32, 33, 63, 64, 65, 500, DatagramSeal.bodyLimit] {
             let body = random.bytes(count)
@@ -17,14 +17,14 @@ import Testing
 
     /// Made by another implementation: Python's hmac and hashlib, HKDF by RFC 5869.
     @Test func tagIsTheStandardOne() throws {
-        let seal = DatagramSeal(key: try testKey(), use: .directorDatagrams)
+        let seal = DatagramSeal(key: try testKey(), use: .datagrams)
         let datagram = try #require(seal.seal(Array("heartbeat".utf8)))
         let hex = datagram.suffix(32).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-        #expect(hex == "a9a7f6ec1ce5db8fa5cf6d0a0f0ddae2a6714c8088a9d0a01340ff765757ad0c")
+        #expect(hex == "781f62e13304bc63e33bee788b244ee143eab165dcf8067f49bd42c793fb1b82")
     }
 
     @Test func everyChangedBitIsRefused() throws {
-        let seal = DatagramSeal(key: try testKey(), use: .directorDatagrams)
+        let seal = DatagramSeal(key: try testKey(), use: .datagrams)
         let datagram = try #require(seal.seal([1, 2, 3, 4, 5]))
         for bit in 0..<(datagram.count * 8) {
             var changed = datagram
@@ -34,7 +34,7 @@ import Testing
     }
 
     @Test func lengthsOutOfBoundsAreRefused() throws {
-        let seal = DatagramSeal(key: try testKey(), use: .directorDatagrams)
+        let seal = DatagramSeal(key: try testKey(), use: .datagrams)
         for count in 0...32 {
             #expect(seal.open([UInt8](repeating: 0, count: count)) == .refused(.datagramTooShort))
         }
@@ -46,19 +46,20 @@ import Testing
     }
 
     @Test func truncatedDatagramIsRefused() throws {
-        let seal = DatagramSeal(key: try testKey(), use: .directorDatagrams)
+        let seal = DatagramSeal(key: try testKey(), use: .datagrams)
         let datagram = try #require(seal.seal([UInt8](repeating: 7, count: 100)))
         for count in 33..<132 { #expect(seal.open(Array(datagram[..<count])) == .refused(.datagramForged)) }
     }
 
     @Test func anotherKeyOrAnotherUseIsRefused() throws {
-        let datagram = try #require(DatagramSeal(key: try testKey(1), use: .directorDatagrams).seal([9]))
-        #expect(DatagramSeal(key: try testKey(2), use: .directorDatagrams).open(datagram) == .refused(.datagramForged))
-        #expect(DatagramSeal(key: try testKey(1), use: .agentDatagrams).open(datagram) == .refused(.datagramForged))
+        let datagram = try #require(DatagramSeal(key: try testKey(1), use: .datagrams).seal([9]))
+        #expect(DatagramSeal(key: try testKey(2), use: .datagrams).open(datagram) == .refused(.datagramForged))
+        let otherUse = DatagramSeal(key: try testKey(1), use: KeyUse(rawValue: "another"))
+        #expect(otherUse.open(datagram) == .refused(.datagramForged))
     }
 
     @Test func randomBytesNeverOpen() throws {
-        let seal = DatagramSeal(key: try testKey(), use: .directorDatagrams)
+        let seal = DatagramSeal(key: try testKey(), use: .datagrams)
         var random = TestRandom(seed: 2)
         for _ in 0..<20_000 {
             let datagram = random.bytes(Int(random.next() % 200))

@@ -109,9 +109,10 @@ import Testing
 
     @Test func waitingConnectionsDoNotLockAGoodPeerOut() async throws {
         let control = ControlLoop()
-        let server = try await TestServer(control)
+        var patient = SecureStreamParameters()
+        patient.handshakeTimeout = .seconds(60)
+        let server = try await TestServer(control, parameters: patient)
         let endpoint = server.endpoint
-        let start = ContinuousClock.now
         let crowd = try await onThread {
             try (0..<200).map { _ in
                 let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
@@ -122,16 +123,16 @@ import Testing
         }
         #expect(try await eventually { try await server.count(.handshakeCrowdedOut) == 136 })
         #expect(try await control.run { server.listener.value.handshakeCount } == 64)
-        print("crowd:", ContinuousClock.now - start)
         let good = try await TestClient(control, to: endpoint)
-        #expect(try await eventually(within: 1) { server.sessions.count == 1 })
+        #expect(try await eventually { server.sessions.count == 1 })
+        #expect(try await control.run { good.connector.value.attempts } == 1)
         #expect(server.log.count(containing: "handshake-crowded-out") == 1)
         for descriptor in crowd { close(descriptor) }
         try await good.stop()
         try await server.close()
     }
 
-    /// All 65,536 suites but the one: whatever is offered (NULL, anonymous, export, PSK without ECDHE, ...), none is taken.
+    /// All 65,536 suites but the one: whatever is offered (NULL, anonymous, PSK without ECDHE, ...), none is taken.
     @Test func noOtherSuiteIsTaken() async throws {
         let control = ControlLoop()
         let server = try await TestServer(control)
@@ -235,9 +236,10 @@ import Testing
         let good = try await TestClient(control, to: server.endpoint)
         #expect(try await eventually { good.sessions.count == 1 })
         let endpoint = server.endpoint
+        let pinged = Recorder<Bool>()
         let pings = try await control.make {
             control.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(10)) { _ in
-                good.connector.value.session?.send([1, 2, 3])
+                if good.connector.value.session?.send([1, 2, 3]) == true { pinged.append(true) }
             }
         }
         let connections = try await onThread {
@@ -259,16 +261,19 @@ import Testing
             return connections
         }
         try await control.run { pings.value.cancel() }
-        let refused = try await eventually { try await control.run { server.failures.value.total } == UInt64(connections) }
+        let refused = try await eventually {
+            try await control.run { server.failures.value.total } == UInt64(connections)
+        }
         #expect(refused)
         let figures = try await server.nonZero()
         for line in server.log.lines.all { print("logged:", line) }
         print("TLS flood: \(connections) connections, \(figures); \(good.frames.count) frames echoed meanwhile")
         #expect(connections > 50)
         #expect(good.ends.count == 0, "the good session lives")
-        #expect(good.frames.count > 20)
+        #expect(pinged.count > 0)
         #expect(try await good.send([9]))
         #expect(try await eventually { good.frames.all.last == [9] })
+        #expect(good.frames.count == pinged.count + 1, "every frame came back")
         #expect(server.log.lines.count <= 8, "\(server.log.lines.all)")
         #expect(server.sessions.count == 1)
         try await good.stop()
@@ -315,7 +320,8 @@ import Testing
     }
 
     static func serverHello(suite: UInt16) -> [UInt8] {
-        let body = [3, 3] + [UInt8](repeating: 9, count: 32) + [0] + sixteen(Int(suite)) + [0] + [0, 5, 255, 1, 0, 1, 0]
+        let body =
+            [3, 3] + [UInt8](repeating: 9, count: 32) + [0] + sixteen(Int(suite)) + [0] + [0, 5, 255, 1, 0, 1, 0]
         return record(2, body)
     }
 
@@ -323,7 +329,9 @@ import Testing
         guard hello.count > 46, hello[0] == 22, hello[5] == 1 else { return [] }
         let start = 44 + Int(hello[43])
         let count = Int(hello[start]) << 8 | Int(hello[start + 1])
-        return stride(from: start + 2, to: start + 2 + count, by: 2).map { UInt16(hello[$0]) << 8 | UInt16(hello[$0 + 1]) }
+        return stride(from: start + 2, to: start + 2 + count, by: 2).map {
+            UInt16(hello[$0]) << 8 | UInt16(hello[$0 + 1])
+        }
     }
 }
 
@@ -370,7 +378,8 @@ private struct Relay: Sendable {
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             var bytes = unwrapInboundIn(data)
-            if let corrupts, corrupts.count > 0, let last = bytes.getInteger(at: bytes.writerIndex - 1, as: UInt8.self) {
+            if let corrupts, corrupts.count > 0, let last = bytes.getInteger(at: bytes.writerIndex - 1, as: UInt8.self)
+            {
                 bytes.setInteger(last ^ 1, at: bytes.writerIndex - 1)
             }
             target.writeAndFlush(bytes, promise: nil)

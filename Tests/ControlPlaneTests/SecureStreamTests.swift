@@ -169,14 +169,15 @@ struct TestClient: Sendable {
         #expect(try await eventually { client.ends.count == 1 })
         try await Task.sleep(for: .milliseconds(600))
         let attempts = try await control.run { client.connector.value.attempts }
-        #expect((3...12).contains(attempts), "\(attempts) attempts in 600 ms without a server")
+        #expect((2...12).contains(attempts), "\(attempts) attempts in 600 ms without a server")
         #expect(client.log.count(containing: "Connection refused; trying on") == 1)
         let second = try await TestServer(control, bind: endpoint)
         #expect(try await eventually { second.frames.count == 1 })
         #expect(client.sessions.count == 2)
         #expect(try await client.send([2]))
         #expect(try await eventually { second.frames.all == [[1], [2]] })
-        #expect(try await control.run { client.failures.value.total } == 0, "nobody there is no failure of authentication")
+        #expect(
+            try await control.run { client.failures.value.total } == 0, "nobody there is no failure of authentication")
         try await client.stop()
         try await second.close()
         // Stopped: it must not come back.
@@ -223,6 +224,25 @@ struct TestClient: Sendable {
         #expect(lively.ends.count == 0, "keepalives hold the other session")
         #expect(lively.frames.count == 0, "and are no frames")
         try await lively.stop()
+        try await server.close()
+    }
+
+    /// A process that was stopped must not take its own silence for its peer's.
+    @Test func sessionOutlivesAStopOfThisProcess() async throws {
+        let control = ControlLoop()
+        var quick = SecureStreamParameters()
+        quick.idleTimeout = .milliseconds(400)
+        quick.keepaliveInterval = .milliseconds(50)
+        var talkative = quick
+        talkative.idleTimeout = .seconds(60)
+        let server = try await TestServer(control, parameters: quick)
+        let client = try await TestClient(ControlLoop(), to: server.endpoint, parameters: talkative)
+        #expect(try await eventually { try await client.send([1]) })
+        try await control.run { _ = usleep(1_000_000) }
+        #expect(try await client.send([2]))
+        #expect(try await eventually { server.frames.all == [[1], [2]] })
+        #expect(server.ends.all == [])
+        try await client.stop()
         try await server.close()
     }
 

@@ -55,6 +55,25 @@ extension Edges {
             try table.remove()
         }
 
+        /// UDP takes frames to a multicast address as they are: here the drop itself shows.
+        @Test func nothingOfOtherGroupsGoesOn() throws {
+            let pair = try Pair()
+            let (table, here) = try pair.left.enter { (try Self.table(), try TestSocket.udp("10.77.0.1:9")) }
+            try pair.right.enter {
+                let sender = try FrameSender(interface: "eth0")
+                for (mac, arrives) in [
+                    (Self.own, true), (Self.tapped, false), (Self.stranger, false),
+                    (MACAddress(Pair.leftMAC)!, true), (MACAddress("01:00:5e:00:00:05")!, true),
+                    (MACAddress("03:ba:70:6f:00:08")!, true),
+                ] {
+                    try sender.send(CaptureTests.datagram(1), to: mac)
+                    let got = try here.receive(within: .milliseconds(arrives ? 2_000 : 100))
+                    #expect((got != nil) == arrives, "frame to \(mac)")
+                }
+            }
+            try table.remove()
+        }
+
         @Test func changeOfGroupsIsOneStep() throws {
             let pair = try Pair()
             try pair.left.enter {

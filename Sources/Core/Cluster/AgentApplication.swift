@@ -15,7 +15,8 @@ extension AgentMachine {
         } else {
             services[index].passes = 0
             services[index].failures = min(services[index].failures + 1, services[index].configuration.fall)
-            guard services[index].healthy, services[index].failures >= services[index].configuration.fall else { return }
+            let fallen = services[index].failures >= services[index].configuration.fall
+            guard services[index].healthy, fallen else { return }
             down(index, .down, into: &effects)
         }
     }

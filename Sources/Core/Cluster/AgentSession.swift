@@ -90,6 +90,10 @@ extension AgentMachine {
         if director?.directorLife != welcome.directorLife { directorSequence = 0 }
         let known = director?.services
         director = welcome
+        // What the agent's own configuration leaves out is served all the same, checked in the usual way.
+        for service in welcome.services where index(of: service.name) == nil && services.count < Limits.services {
+            services.append(ServiceState(configuration: AgentService(name: service.name)))
+        }
         for index in services.indices {
             services[index].id = welcome.services.first { $0.name == services[index].configuration.name }?.id
         }
@@ -215,8 +219,8 @@ extension AgentMachine {
         directorSequence = 0
         nextHeartbeat = .never
         reportedLeaseExpired = false
-        // The table stays for the peers' lives in it, so that late demands to fence can be answered; the peers'
-        // echoes were for the life that ended.
+        table = nil
+        // The peers stay, so that late demands to fence can be answered; their echoes were for the life that ended.
         for index in peers.indices { peers[index].echoed = nil }
         guard standing != .stopped else { return }
         standing = .cleaning

@@ -84,7 +84,7 @@ public enum Lease: Hashable, Sendable {
 public enum AgentEffect: Hashable, Sendable {
     /// Open a TLS session with the director; answered by `connected` or `disconnected`.
     case connect
-    /// Close the session, after what was sent; no `disconnected` has to follow.
+    /// Close the session, after what was sent; no `disconnected` must follow from it.
     case disconnect
     case send(StreamMessage)
     /// To a back-end's address, or to the director where nil.

@@ -105,7 +105,7 @@ public struct DirectorMachine: Sendable {
 
     /// When this very process was stopped, the silence was its own: nobody is suspected for it.
     private mutating func noticeStall(now: Instant, into effects: inout [DirectorEffect]) {
-        guard let lastHandled, !members.isEmpty, now - lastHandled > timings.window / 2 else { return }
+        guard let lastHandled, !members.isEmpty, now - lastHandled > timings.window else { return }
         for index in members.indices { members[index].detector.heartbeat(at: now) }
         effects.append(.log(.stalled(now - lastHandled)))
     }

@@ -126,9 +126,11 @@ extension DirectorMachine {
     /// Tells the edge every slot whose publication has changed.
     mutating func publishSlots(into effects: inout [DirectorEffect]) {
         let all = slots.map(publication)
+        // Both rise by slot.
+        var former = published[...]
         for publication in all {
-            let former = published.first { $0.slot == publication.slot }
-            if former != publication { effects.append(.publish(publication)) }
+            former = former.drop { $0.slot < publication.slot }
+            if former.first != publication { effects.append(.publish(publication)) }
         }
         published = all
     }

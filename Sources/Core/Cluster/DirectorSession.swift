@@ -105,10 +105,9 @@ extension DirectorMachine {
             effects.append(.log(.limitReached("slots")))
             return
         }
+        let formerLives = slots.filter { $0.home == id }.map(\.id)
         for index in slots.indices {
-            slots[index].contenders.removeAll { contender in
-                slotIndex(contender.slot).map { slots[$0].home == id } ?? false
-            }
+            slots[index].contenders.removeAll { formerLives.contains($0.slot) }
         }
         slots.removeAll { $0.id == slot }
         slots.append(
@@ -164,7 +163,9 @@ extension DirectorMachine {
         let own = members[index].slot
         effects.append(.log(.rejoined(join.name, own)))
         welcome(id, own, session, into: &effects)
-        for held in held(by: own) { slots[held].reachable = members[index].condition == .present }
+        if members[index].condition == .present {
+            for held in held(by: own) { slots[held].reachable = true }
+        }
         if !rebuild(now: now, into: &effects) { sendTable(to: index, into: &effects) }
         for held in held(by: own) where slots[held].holder == .takingOver(by: own) {
             sendOrder(held, now: now, into: &effects)

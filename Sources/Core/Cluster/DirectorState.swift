@@ -84,7 +84,14 @@ extension DirectorMachine {
 
     // MARK: Look-ups
 
-    func slotIndex(_ id: SlotID) -> Int? { slots.firstIndex { $0.id == id } }
+    func slotIndex(_ id: SlotID) -> Int? {
+        var (low, high) = (0, slots.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if slots[middle].id < id { low = middle + 1 } else { high = middle }
+        }
+        return low < slots.count && slots[low].id == id ? low : nil
+    }
 
     func memberIndex(_ id: BackendID) -> Int? { members.firstIndex { $0.id == id } }
 

@@ -1,4 +1,5 @@
 import Model
+import ModuleInterfaces
 import Wire
 
 /// Suspicion, condemnation, and the choice of who takes over.
@@ -12,7 +13,8 @@ extension DirectorMachine {
             let silence = member.lastHeartbeat.map { now - $0 } ?? timings.grace
             effects.append(.log(.suspected(name(of: member.id), silent: silence)))
         }
-        assignSlots(now: now, into: &effects)
+        let idle = members.allSatisfy { $0.condition == .present } && slots.allSatisfy { $0.holder != .nobody }
+        if !idle { assignSlots(now: now, into: &effects) }
     }
 
     /// Finds a new holder for every slot that needs one, until nothing more can be done now.
@@ -25,7 +27,10 @@ extension DirectorMachine {
             guard let victim = members.first(where: { isReplaceable($0, now: now) }) else { break }
             condemn(victim.slot, .host, now: now, into: &effects)
         }
-        for member in members where member.condition != .present { markUnreachable(member, into: &effects) }
+        for member in members {
+            guard case .silent(let since) = member.condition, now - since >= patience else { continue }
+            markUnreachable(member, into: &effects)
+        }
         var ordered: [SlotID] = []
         for index in slots.indices where slots[index].holder == .nobody {
             if let backup = candidate(for: slots[index], contenders: slots[index].contenders, now: now) {
@@ -45,6 +50,10 @@ extension DirectorMachine {
         }
         updatePlans(into: &effects)
     }
+
+    /// Flows of a silent back-end that nobody can replace are reset only after this: a short silence must not cost
+    /// connections that it did not break.
+    private var patience: Interval { max(timings.window * 10, .milliseconds(500)) }
 
     private func isReplaceable(_ member: Member, now: Instant) -> Bool {
         guard case .silent = member.condition else { return false }

@@ -161,7 +161,6 @@ public struct TakeoverMachine: ~Copyable {
     private func obstacle(to connection: borrowing BackupConnection) -> ResetCause? {
         if profile(connection.flow.service).replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
-        if connection.waitingRanges > 0, connection.finOffset != nil { return .journalHole }
         // What bpf_sk_assign_tcp_reqsk() takes: TCP_MIN_MSS is too small for it.
         let smallest: UInt16 = connection.flow.client.address.isIPv4 ? 536 : 1220
         return connection.client.mss < smallest ? .optionUnsupported : nil
@@ -259,10 +258,9 @@ public struct TakeoverMachine: ~Copyable {
         _ place: Int,
         _ connection: borrowing BackupConnection,
         _ cause: ResetCause,
-        at sequence: SequenceNumber? = nil,
         into effects: inout [TakeoverEffect]
     ) {
-        if let sequence = sequence ?? connection.acknowledged {
+        if let sequence = connection.acknowledged {
             let packet = TCPPacket(
                 from: connection.flow.service,
                 to: connection.flow.client,

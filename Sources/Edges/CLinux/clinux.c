@@ -125,6 +125,11 @@ int clinux_thread_start(pthread_t *thread, size_t stack_bytes, int priority, voi
     return result;
 }
 
+int clinux_thread_promote(int priority) {
+    struct sched_param parameters = { .sched_priority = priority };
+    return pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters);
+}
+
 int clinux_thread_name(pthread_t thread, const char *name) { return pthread_setname_np(thread, name); }
 
 /* ---- Network ---- */

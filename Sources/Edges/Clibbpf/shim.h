@@ -18,8 +18,8 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
-/* Sizes of libbpf's option structures up to their last field. libbpf refuses what is not zero behind it, and the padding
- * of a Swift value may hold anything. */
+/* Sizes of libbpf's option structures up to their last field. libbpf refuses what is not zero behind it, and the
+ * padding of a Swift value may hold anything. */
 #define BATON_OPTIONS_END(type) \
     (offsetof(struct type, type##__last_field) + sizeof(((struct type *)0)->type##__last_field))
 enum {

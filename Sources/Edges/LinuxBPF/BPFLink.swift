@@ -16,17 +16,18 @@ public struct BPFLink: Sendable {
 
     // MARK: XDP
 
-    /// Attaches to an interface, in the driver if it can, else (`allowGeneric`) in the stack.
+    /// Attaches to an interface, in the driver if `modes` allows it and it can, else in the stack.
     ///
     /// An interface that has a program already is not tried again in another mode.
     public static func attachXDP(
-        _ program: BPFProgram, interface: UInt32, allowGeneric: Bool = true
+        _ program: BPFProgram, interface: UInt32, modes: Set<XDPMode> = [.native, .generic]
     ) throws(BPFError) -> (link: BPFLink, mode: XDPMode) {
+        guard modes.contains(.native) else { return (try attachGenericXDP(program, interface: interface), .generic) }
         let subject = "XDP program \(program.name) to interface \(interfaceName(interface))"
         let native = createXDP(program, interface, flags: UInt32(XDP_FLAGS_DRV_MODE))
         if native >= 0 { return (BPFLink(subject: subject, descriptor: Descriptor(owning: native)), .native) }
         let code = errno
-        guard allowGeneric, ![EBUSY, EEXIST, EPERM, ENODEV].contains(code) else {
+        guard modes.contains(.generic), ![EBUSY, EEXIST, EPERM, ENODEV].contains(code) else {
             let taken = code == EBUSY || code == EEXIST
             throw BPFError.latest(
                 "attach", subject, code: code,
@@ -62,7 +63,7 @@ public struct BPFLink: Sendable {
     ///
     /// A pinned link whose interface is gone or is another one is unpinned and replaced.
     public static func attachOrUpdateXDP(
-        _ program: BPFProgram, interface: UInt32, pin path: String, allowGeneric: Bool = true
+        _ program: BPFProgram, interface: UInt32, pin path: String, modes: Set<XDPMode> = [.native, .generic]
     ) throws(BPFError) -> (link: BPFLink, outcome: Outcome) {
         if let old = try pinned(at: path) {
             if try old.xdpInterface() == interface {
@@ -71,7 +72,7 @@ public struct BPFLink: Sendable {
             }
             try unpin(path)
         }
-        let (link, mode) = try attachXDP(program, interface: interface, allowGeneric: allowGeneric)
+        let (link, mode) = try attachXDP(program, interface: interface, modes: modes)
         try link.pin(at: path)
         return (link, .attached(mode))
     }

@@ -48,17 +48,18 @@ public struct DirectorPlane: Sendable {
     /// Loads the data plane, its maps and its link pinned in a folder, and puts it at an interface.
     ///
     /// What an earlier run left pinned there goes on: flows, tables and counters stay, the program is exchanged between
-    /// two frames. The folder is in the calling thread's mount namespace, the interface in its network namespace.
-    /// - Throws: before anything at the interface has changed, or after: what is pinned then is found by the next start.
+    /// two frames. The folder is looked up in the calling thread's mount namespace, the interface in its network
+    /// namespace.
+    /// - Throws: whatever is pinned by then stays, for the next start to find.
     public static func start(
-        _ configuration: Configuration, interface: UInt32, pins folder: String, allowGeneric: Bool = true
+        _ configuration: Configuration, interface: UInt32, pins folder: String, modes: Set<XDPMode> = [.native, .generic]
     ) throws(BPFError) -> Start {
         var object = try open(configuration)
         let version = UInt32(BATON_LAYOUT_VERSION)
         let maps = try object.load(pinningMapsIn: folder, layoutVersion: version)
         let plane = try DirectorPlane(object)
         let (_, outcome) = try BPFLink.attachOrUpdateXDP(
-            plane.program, interface: interface, pin: folder + "/" + linkPin, allowGeneric: allowGeneric)
+            plane.program, interface: interface, pin: folder + "/" + linkPin, modes: modes)
         return Start(plane: plane, maps: maps, interface: outcome)
     }
 

@@ -41,6 +41,10 @@ public struct RealtimeThread: Sendable {
         return RealtimeThread(thread: thread, refusal: refusal, isRealtime: priority > 0 && refusal == 0)
     }
 
+    /// Puts the calling thread into SCHED_FIFO; false where the system does not allow it.
+    @discardableResult
+    public static func promoteCurrent(priority: Int32) -> Bool { clinux_thread_promote(priority) == 0 }
+
     /// Waits until the body has returned. Call it exactly once, from another thread.
     public func join() {
         pthread_join(thread, nil)

@@ -37,7 +37,11 @@ extension AgentConfiguration {
             },
             heartbeatPort: root.section("heartbeat", keys: "port") { $0.port("port", default: 7401) },
             state: root.value("state", .path(example: "/sys/fs/bpf/baton-agent"), default: "/sys/fs/bpf/baton-agent"),
-            socket: root.value("socket", .socketPath(example: "/run/baton/agent.sock"), default: "/run/baton/agent.sock"),
+            socket: root.value(
+                "socket",
+                .socketPath(example: "/run/baton/agent.sock"),
+                default: "/run/baton/agent.sock"
+            ),
             key: root.keyPath(),
             tun: root.value("tun", .device(example: "baton0"), default: "baton0"),
             table: root.value("table", .tableName, default: "baton"),

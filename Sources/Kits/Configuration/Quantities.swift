@@ -24,7 +24,8 @@ extension ValueKind where Value == Interval {
     /// A duration with its unit.
     static func duration(in range: ClosedRange<Interval>) -> ValueKind<Interval> {
         let bounds = "\(durationText(range.lowerBound)) to \(durationText(range.upperBound))"
-        return ValueKind(expected: "a duration with its unit (ms, s, m, ...) from \(bounds), e.g. 10ms or 2s") { scalar in
+        return ValueKind(expected: "a duration with its unit (ms, s, m, ...) from \(bounds), e.g. 10ms or 2s") {
+            scalar in
             switch quantity(scalar, units: durationUnits, what: "a duration", example: "ms") {
             case .fault(let problem, let remedy): .fault(problem, remedy: remedy)
             case .value(let nanoseconds):

@@ -71,7 +71,9 @@ final class Reader {
         if diagnostics.isEmpty { return value }
         let ordered = diagnostics.enumerated().sorted { left, right in
             let places = (left.element.position, right.element.position)
-            guard let first = places.0, let second = places.1, first != second else { return left.offset < right.offset }
+            guard let first = places.0, let second = places.1, first != second else {
+                return left.offset < right.offset
+            }
             return first < second
         }
         throw ConfigurationError(ordered.map(\.element))

@@ -152,7 +152,13 @@ extension Section {
         guard case .scalar(let scalar) = node else {
             // An IPv6 address in brackets is a list to YAML.
             let remedy = node.sequence != nil && kind.expected.contains("address") ? "put it in quotes" : nil
-            reader.report(path, at: position, "found \(Section.describe(node))", expected: kind.expected, remedy: remedy)
+            reader.report(
+                path,
+                at: position,
+                "found \(Section.describe(node))",
+                expected: kind.expected,
+                remedy: remedy
+            )
             return nil
         }
         let isPlain = scalar.style == .plain

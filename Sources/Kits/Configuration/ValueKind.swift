@@ -139,7 +139,10 @@ extension ValueKind where Value == Int {
             let digits = isNegative ? scalar.text.dropFirst() : scalar.text[...]
             guard let number = magnitude(digits) else { return .fault("\(scalar.shown) is not a whole number") }
             guard digits == "0" || digits.first != "0" else {
-                return .fault("\(scalar.shown) begins with 0", remedy: "remove the zero: YAML readers take it for octal")
+                return .fault(
+                    "\(scalar.shown) begins with 0",
+                    remedy: "remove the zero: YAML readers take it for octal"
+                )
             }
             guard !isNegative || number == .value(0), case .value(let value) = number, range.contains(value) else {
                 return .fault("\(scalar.shown) is out of range")

@@ -27,7 +27,10 @@ func nearest(to text: String, among candidates: [String]) -> String? {
     let allowed = min(2, max(1, text.count / 3))
     var best: (candidate: String, distance: Int)?
     for candidate in candidates where abs(candidate.count - text.count) <= allowed {
-        let distance = editDistance(Array(text.lowercased().unicodeScalars), Array(candidate.lowercased().unicodeScalars))
+        let distance = editDistance(
+            Array(text.lowercased().unicodeScalars),
+            Array(candidate.lowercased().unicodeScalars)
+        )
         guard distance <= allowed, distance < text.count else { continue }
         if best.map({ distance < $0.distance }) ?? true { best = (candidate, distance) }
     }

@@ -155,7 +155,8 @@ public struct AdminClient: Sendable {
                 throw AdminClientError(.failed, "\(path): \(errorText(errno))")
             }
         }
-        throw AdminClientError(.malformed, "\(path): \(daemon) answered with more than \(AdminClient.answerLimit) bytes")
+        throw AdminClientError(
+            .malformed, "\(path): \(daemon) answered with more than \(AdminClient.answerLimit) bytes")
     }
 
     private func wait(for events: CInt, _ descriptor: CInt, _ deadline: Int64) throws(AdminClientError) {

@@ -48,16 +48,19 @@ public enum AdminAnswer {
     }
 }
 
-/// JSON of requests and answers.
-enum AdminJSON {
-    static func encode(_ value: some Encodable) throws -> [UInt8] {
+/// JSON of requests and answers: keys in snake case, in the order of the alphabet.
+public enum AdminJSON {
+    public static func encode(_ value: some Encodable) throws -> [UInt8] {
         let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return Array(try encoder.encode(value))
     }
 
-    static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws -> Value {
-        try JSONDecoder().decode(type, from: Data(bytes))
+    public static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws -> Value {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(type, from: Data(bytes))
     }
 
     static func failure(_ text: String) -> [UInt8] {

@@ -5,8 +5,8 @@ import NIOPosix
 
 /// A daemon's admin socket: a unix stream socket of mode 0600 that takes JSON lines and answers each with one.
 ///
-/// A connection may send any number of requests; they are answered in their order, one at a time. Make and use it on the
-/// event loop given only; the handler is called there too.
+/// A connection may send any number of requests; they are answered in their order, one at a time. Make and use it on
+/// the event loop given only; the handler is called there too.
 public final class AdminSocket {
     public typealias Handler = (AdminRequest) -> AdminAnswer
 
@@ -218,7 +218,8 @@ private final class AdminClientHandler: ChannelInboundHandler {
     private func refuse(_ context: ChannelHandlerContext, _ text: String) {
         isClosing = true
         let buffer = Self.lineBuffer(context, AdminJSON.failure(text))
-        context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { _ in context.close(promise: nil)
+        }
     }
 
     private static func lineBuffer(_ context: ChannelHandlerContext, _ bytes: [UInt8]) -> ByteBuffer {

@@ -13,7 +13,7 @@ public enum AuthenticationFailureCause: UInt8, Sendable, CaseIterable {
     case handshakeWrongKey = 3
     /// A TLS peer that does not offer our pre-shared key and suite at all.
     case handshakeWithoutKey = 4
-    /// Bytes that are not TLS.
+    /// Bytes that are not TLS, or a garbled handshake.
     case handshakeNotTLS = 5
     /// A TLS handshake that broke off: closed or reset by the peer.
     case handshakeAbandoned = 6
@@ -97,7 +97,8 @@ public final class AuthenticationFailures {
         guard remembered.count < limit else {
             if !fullLogged {
                 fullLogged = true
-                logger.warning("control traffic of more than \(limit) peers dropped; further peers are counted, not logged")
+                logger.warning(
+                    "control traffic of more than \(limit) peers dropped; further peers are counted, not logged")
             }
             return
         }

@@ -41,6 +41,11 @@ enum BoundSocket {
         return descriptor
     }
 
+    /// Sets the accept queue of a listening socket that NIO has taken over: NIO listens again, with 128.
+    static func restoreAcceptQueue(_ descriptor: CInt) {
+        listen(descriptor, acceptQueue)
+    }
+
     private static func open(_ endpoint: Endpoint, type: CInt, name: String) throws(SocketError) -> CInt {
         let flags = CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
         let descriptor = socket(endpoint.family, type | flags, 0)

@@ -8,10 +8,8 @@ public struct KeyUse: RawRepresentable, Hashable, Sendable {
     public let rawValue: String
     public init(rawValue: String) { self.rawValue = rawValue }
 
-    /// Datagrams between the director and its agents.
-    public static let directorDatagrams = KeyUse(rawValue: "datagrams director-agent")
-    /// Datagrams between agents.
-    public static let agentDatagrams = KeyUse(rawValue: "datagrams agent-agent")
+    /// Datagrams between the director and its agents, and between agents.
+    public static let datagrams = KeyUse(rawValue: "datagrams")
     /// The pre-shared key of the TLS sessions.
     public static let secureStream = KeyUse(rawValue: "tls pre-shared key")
 }
@@ -29,7 +27,8 @@ public struct ClusterKey: Sendable {
     /// - Throws: `ClusterKeyError` when it is shorter than 32 or longer than 4,096 bytes.
     public init(bytes: some Collection<UInt8>) throws(ClusterKeyError) {
         guard bytes.count >= ClusterKey.minimumBytes else {
-            throw ClusterKeyError("the cluster key has \(bytes.count) bytes; at least \(ClusterKey.minimumBytes) are needed")
+            throw ClusterKeyError(
+                "the cluster key has \(bytes.count) bytes; at least \(ClusterKey.minimumBytes) are needed")
         }
         guard bytes.count <= ClusterKey.maximumBytes else {
             throw ClusterKeyError("the cluster key has more than \(ClusterKey.maximumBytes) bytes")
@@ -39,8 +38,8 @@ public struct ClusterKey: Sendable {
 
     /// Reads a key file: any text or bytes; white space at the end does not count.
     ///
-    /// - Throws: `ClusterKeyError` when it cannot be read, is no regular file, may be read or written by anybody but its
-    ///   owner, belongs to somebody else than root or this user, or is too short or too long.
+    /// - Throws: `ClusterKeyError` when it cannot be read, is no regular file, may be read or written by anybody but
+    ///   its owner, belongs to somebody else than root or this user, or is too short or too long.
     public init(path: String) throws(ClusterKeyError) {
         let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
         guard descriptor >= 0 else {

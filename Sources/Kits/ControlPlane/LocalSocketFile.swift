@@ -57,7 +57,8 @@ struct LocalSocketFile {
         let connected = withAddress(path) { connect(probe, $0, $1) }
         // Only a refusal says that nobody listens; a full queue (EAGAIN) says that somebody does.
         guard connected != 0, errno == ECONNREFUSED else {
-            throw SocketError("\(path): another process listens there; is the daemon running already?", code: EADDRINUSE)
+            throw SocketError(
+                "\(path): another process listens there; is the daemon running already?", code: EADDRINUSE)
         }
         guard unlink(path) == 0 else {
             let code = errno

@@ -49,9 +49,9 @@ final class SecureChannelHandler: ChannelInboundHandler {
     }
 
     /// Closes a connection whose handshake is under way.
-    func giveUp(_ cause: AuthenticationFailureCause, detail: String = "") {
+    func giveUp(_ cause: AuthenticationFailureCause, detail: @autoclosure () -> String = "") {
         guard case .handshaking = state else { return }
-        failures.record(cause, from: peer, detail: detail)
+        failures.record(cause, from: peer, detail: detail())
         abandon()
     }
 
@@ -101,7 +101,9 @@ final class SecureChannelHandler: ChannelInboundHandler {
         case .handshaking:
             giveUp(PreSharedKeyTLS.cause(ofHandshakeError: error), detail: PreSharedKeyTLS.summary(error))
         case .open(let session):
-            if error is BoringSSLError { failures.record(.recordForged, from: peer, detail: PreSharedKeyTLS.summary(error)) }
+            if error is BoringSSLError {
+                failures.record(.recordForged, from: peer, detail: PreSharedKeyTLS.summary(error))
+            }
             state = .ended
             session.end(.closedByPeer(PreSharedKeyTLS.summary(error)))
         case .ended:
@@ -124,8 +126,10 @@ final class SecureChannelHandler: ChannelInboundHandler {
 
 /// The TCP options of a control connection.
 enum ControlConnection {
+    typealias Option = (option: ChannelOptions.Types.SocketOption, value: SocketOptionValue)
+
     /// Options by level, name and value: no delay, and a dead peer is noticed in seconds rather than in hours.
-    static func options(_ parameters: SecureStreamParameters) -> [(option: ChannelOptions.Types.SocketOption, value: SocketOptionValue)] {
+    static func options(_ parameters: SecureStreamParameters) -> [Option] {
         let userTimeout = SocketOptionValue(clamping: parameters.userTimeout.nanoseconds / 1_000_000)
         return [
             (.init(level: .tcp, name: .tcp_nodelay), 1),

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import Model
 import NIOCore
@@ -6,9 +7,9 @@ import NIOSSL
 
 /// Accepts control sessions: TLS with the cluster's pre-shared key over TCP.
 ///
-/// Peers that cannot prove the key cost at most `handshakeLimit` connections of `handshakeTimeout` each; when more come,
-/// the oldest unfinished handshake makes room, so that waiting peers cannot lock honest ones out. Make and use it on the
-/// event loop given only.
+/// Peers that cannot prove the key cost at most `handshakeLimit` connections of `handshakeTimeout` each; when more
+/// come, the oldest unfinished handshake makes room, so that waiting peers cannot lock honest ones out. Make and use it
+/// on the event loop given only.
 public final class SecureListener {
     /// Where it listens, with the port that the kernel chose when 0 was asked for.
     public let localEndpoint: Endpoint
@@ -66,8 +67,8 @@ public final class SecureListener {
 
     private func listen(_ descriptor: CInt) {
         let owner = NIOLoopBound(self, eventLoop: eventLoop)
+        let again = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         var bootstrap = ServerBootstrap(group: eventLoop, childGroup: eventLoop)
-            .serverChannelOption(.backlog, value: BoundSocket.acceptQueue)
             .serverChannelOption(.maxMessagesPerRead, value: 16)
             .childChannelInitializer { child in
                 child.eventLoop.makeCompletedFuture { try owner.value.admit(child) }
@@ -76,6 +77,8 @@ public final class SecureListener {
             bootstrap = bootstrap.childChannelOption(option, value: value)
         }
         bootstrap.withBoundSocket(descriptor).assumeIsolated().whenComplete { [self] result in
+            BoundSocket.restoreAcceptQueue(again)
+            Glibc.close(again)
             switch result {
             case .success(let channel):
                 if isClosed {

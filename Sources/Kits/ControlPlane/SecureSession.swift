@@ -37,7 +37,9 @@ public final class SecureSession {
     private let parameters: SecureStreamParameters
     private let failures: AuthenticationFailures
     private var assembler: FrameAssembler
-    private var lastReceived = NIODeadline.now()
+    /// Keepalive intervals since something was received. Counted rather than read from a clock: when this process was
+    /// stopped for a while, what the peer sent meanwhile is still to be read.
+    private var silentIntervals: Int64 = 0
     private var lastSent = NIODeadline.now()
     private var keepalive: Scheduled<Void>?
     /// For the listener or connector that made the session; called after `onClosed`.
@@ -91,7 +93,7 @@ public final class SecureSession {
 
     func received(_ bytes: inout ByteBuffer) {
         guard isOpen else { return }
-        lastReceived = .now()
+        silentIntervals = 0
         assembler.append(&bytes)
         // A handler may close the session, so look each time.
         while isOpen {
@@ -156,12 +158,13 @@ public final class SecureSession {
 
     private func keepaliveDue() {
         guard isOpen else { return }
-        let now = NIODeadline.now()
-        if now - lastReceived >= TimeAmount(parameters.idleTimeout) {
+        silentIntervals += 1
+        guard silentIntervals * parameters.keepaliveInterval.nanoseconds < parameters.idleTimeout.nanoseconds else {
             end(.idle)
             return
         }
-        if now - lastSent >= TimeAmount(parameters.keepaliveInterval), waitingBytes == 0 { write([]) }
+        let due = lastSent + TimeAmount(parameters.keepaliveInterval)
+        if NIODeadline.now() >= due, waitingBytes == 0 { write([]) }
         if isOpen { scheduleKeepalive() }
     }
 }

@@ -131,7 +131,7 @@ struct BulkLoop {
         case .whole: return finish(index, error: "")
         case .garbled(let why): return finish(index, error: why)
         }
-        guard rate > 0 else { return }
+        guard rate > 0 else { return unpark(index) }
         let due = clients[index].turn(after: count, rate: rate, now: now)
         if due > now + 1_000_000 {
             park(index, milliseconds: (due - now) / 1_000_000)

@@ -63,13 +63,14 @@ final class OutputCollector: Sendable {
         let (promise, readEnd) = (promise, ends[0])
         startThread {
             var bytes: [UInt8] = []
-            var buffer = [UInt8](repeating: 0, count: 65536)
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
             while true {
-                let count = read(readEnd, &buffer, buffer.count)
+                let count = read(readEnd, buffer.baseAddress, buffer.count)
                 if count < 0, errno == EINTR { continue }
                 guard count > 0 else { break }
-                bytes += buffer[..<count]
+                bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
             }
+            buffer.deallocate()
             close(readEnd)
             promise.fulfil(bytes)
         }

@@ -11,6 +11,8 @@ public enum Interrupts {
     /// Call before the first thread is made: blocks SIGINT, SIGTERM and SIGHUP in all threads and waits for them in one.
     public static func install() {
         signal(SIGPIPE, SIG_IGN)
+        // A shell starts background jobs with SIGINT ignored, and an ignored signal never reaches sigwait.
+        for number in [SIGINT, SIGTERM] { signal(number, SIG_DFL) }
         var set = sigset_t()
         sigemptyset(&set)
         for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }

@@ -43,7 +43,7 @@ extension Lab {
 
     // MARK: Commands in nodes
 
-    /// Runs a command in a node to its end.
+    /// Runs a command in a node to its end. For programs that print text; downloads have `Download`.
     @discardableResult
     public func run(in node: String, command: [String], timeout seconds: Double = 60) throws -> CommandResult {
         try checkNode(node)
@@ -77,6 +77,12 @@ extension Lab {
             return errno
         }
         throw LabError.system(arguments[0], code: code)
+    }
+
+    /// Sets kernel parameters of a node's network, as `name=value` (sysctl.d(5) without spaces around the sign).
+    public func setKernel(_ node: String, _ settings: [String]) throws {
+        try checkNode(node)
+        try require(Topology.enter(plan, node, ["sysctl", "-q", "-w"] + settings))
     }
 
     // MARK: Daemons and web servers
@@ -130,7 +136,7 @@ extension Lab {
     }
 
     /// Waits until the director says that every back-end is live.
-    func waitUntilLive() throws {
+    public func waitUntilLive() throws {
         do {
             try waitUntil("all back-ends live", timeout: options.readyTimeout, every: 20) {
                 try checkDaemonsRun()

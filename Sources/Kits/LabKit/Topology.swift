@@ -62,8 +62,12 @@ struct Topology {
     /// What XDP_TX on a veth needs, which a real NIC does by itself.
     private func prepareForXDP() throws {
         // A frame that leaves by XDP loses the note that its checksum is still to be filled in: fill it in before.
-        try require(nsenter("router", ["ethtool", "-K", "director", "tx", "off", "gro", "on"]))
-        // GRO on the router's port gives it NAPI, without which the kernel drops what XDP_TX sends to it.
+        try require(nsenter("router", ["ethtool", "-K", "director", "tx", "off"]))
+        // XDP_TX to a veth wakes its peer only if that has an XDP program of its own (veth_xdp_flush); GRO is not enough.
+        let pass = plan.pins + "/pass"
+        let code = clab_pin_xdp_pass(pass)
+        guard code == 0 else { throw LabError.system("XDP program for the router's port", code: -code) }
+        try require(nsenter("router", ["ip", "link", "set", "dev", "director", "xdpdrv", "pinned", pass]))
         try require(ip("director", "address", "add", "\(LabPlan.virtualAddress)/32", "dev", "eth0"))
     }
 

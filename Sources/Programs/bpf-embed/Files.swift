@@ -4,7 +4,7 @@ import Glibc
 func spawn(_ program: String, _ arguments: [String]) throws(EmbedError) {
     let words = [program] + arguments
     var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    defer { pointers.forEach { free($0) } }
+    defer { for pointer in pointers { free(pointer) } }
     pointers.append(nil)
     var process: pid_t = 0
     let code = posix_spawn(&process, program, nil, nil, &pointers, environ)

@@ -110,7 +110,9 @@ struct ControlCodecTests {
             replay: .none)
         welcome.services = Array(repeating: service, count: 300)
         let refusal = Refusal(reason: .unexpected, text: "line\nline\u{7f}" + String(repeating: "x", count: 300))
-        guard case .welcome(let read) = try StreamMessage(decoding: StreamMessage.welcome(welcome).encode().dropFirst(4)),
+        guard
+            case .welcome(let read) = try StreamMessage(
+                decoding: StreamMessage.welcome(welcome).encode().dropFirst(4)),
             case .refused(let readRefusal) = try StreamMessage(
                 decoding: StreamMessage.refused(refusal).encode().dropFirst(4))
         else {

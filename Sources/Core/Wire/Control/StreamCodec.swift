@@ -6,6 +6,14 @@ extension StreamMessage {
     /// A message that no peer would take (more than `Limits.controlMessageBytes`) cannot arise: every list is cut at
     /// the bound of its table.
     public func encode() -> [UInt8] {
+        let body = encodeBody()
+        var frame = ControlWriter()
+        frame.integer(UInt32(truncatingIfNeeded: body.count))
+        return frame.bytes + body
+    }
+
+    /// Kind and body, for a channel that puts the length in front itself.
+    public func encodeBody() -> [UInt8] {
         var body = ControlWriter()
         body.integer(kind)
         switch self {
@@ -23,9 +31,7 @@ extension StreamMessage {
         case .takeOver(let order): order.write(to: &body)
         case .fence(let fence): fence.write(to: &body)
         }
-        var frame = ControlWriter()
-        frame.integer(UInt32(truncatingIfNeeded: body.bytes.count))
-        return frame.bytes + body.bytes
+        return body.bytes
     }
 
     private var kind: UInt8 {

@@ -116,7 +116,7 @@ static __always_inline int forward(struct ethhdr *link, __u32 frame,
     return XDP_TX;
 }
 
-/* A SYN without a living flow: the plan names the slot. Returns 0 and leaves the reason in `reason` when there is none. */
+/* A SYN without a living flow: the plan names the slot. Returns 0, and why in `reason`, when there is none. */
 static __always_inline struct baton_slot *open_flow(const struct baton_segment *segment, const struct verdict *verdict,
                                                     const struct baton_flow_key *key, bool replace,
                                                     enum baton_director_counter *reason)

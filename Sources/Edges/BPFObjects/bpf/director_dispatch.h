@@ -49,7 +49,8 @@ static __always_inline __u32 baton_hash(const __u32 words[BATON_HASHED_WORDS], _
 }
 
 /* What a plan's hash covers, as nine words: client address, service address, both ports; the rest is zero. */
-static __always_inline __u32 baton_hash_segment(const struct baton_segment *segment, const struct baton_service *service)
+static __always_inline __u32 baton_hash_segment(const struct baton_segment *segment,
+                                                const struct baton_service *service)
 {
     __u32 words[BATON_HASHED_WORDS] = {};
 

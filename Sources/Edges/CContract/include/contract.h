@@ -112,14 +112,19 @@ BATON_ASSERT_SIZE(struct baton_slot, 16);
 
 /* What the daemon must find again after a restart; the data plane never reads it. */
 struct baton_slot_record {
-    baton_u8 backend[32];   /* name, zero-padded */
-    baton_u8 owner[32];
-    baton_u64 life;         /* of the back-end's agent */
+    baton_u8 backend[32];       /* name, zero-padded */
+    baton_u8 owner_name[32];    /* for people */
+    baton_u64 life;             /* of the back-end's agent */
     baton_u64 epoch;
-    baton_u32 state;
-    baton_u32 padding;
+    baton_u32 state;            /* 0: the slot was never used */
+    baton_u16 owner;            /* slot of the owner's own life, or BATON_NO_SLOT */
+    baton_u8 proven_count;
+    baton_u8 contender_count;
+    baton_u16 proven[3];        /* backups whose silence certainly ends the lease of this slot's life */
+    baton_u16 contenders[4];    /* who may still be talking for the slot */
+    baton_u16 padding;
 };
-BATON_ASSERT_SIZE(struct baton_slot_record, 88);
+BATON_ASSERT_SIZE(struct baton_slot_record, 104);
 
 /* Indices of the director's per-CPU counters (64-bit each). */
 enum baton_director_counter {

@@ -62,6 +62,8 @@ int clinux_join_network(int namespace_descriptor);          /* setns, CLONE_NEWN
 /* A thread in SCHED_FIFO of the given priority, or an ordinary one for priority 0. Returns an error number, not -1. */
 int clinux_thread_start(pthread_t *thread, size_t stack_bytes, int priority,
                         void *_Nullable (*_Nonnull body)(void *_Nullable), void *_Nullable context);
+/* Puts the calling thread into SCHED_FIFO. Returns an error number. */
+int clinux_thread_promote(int priority);
 int clinux_thread_name(pthread_t thread, const char *name); /* at most 15 bytes; returns an error number */
 
 /* ---- Network ---- */

@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/tcp.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -113,6 +115,31 @@ int clab_unmount(const char *path)
     return umount2(path, UMOUNT_NOFOLLOW);
 }
 
+int clab_pin_xdp_pass(const char *path)
+{
+    struct bpf_insn instructions[] = {
+        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
+        {.code = BPF_JMP | BPF_EXIT},
+    };
+    union bpf_attr attributes;
+    int program, result;
+
+    memset(&attributes, 0, sizeof attributes);
+    attributes.prog_type = BPF_PROG_TYPE_XDP;
+    attributes.insns = (uint64_t)(uintptr_t)instructions;
+    attributes.insn_cnt = sizeof instructions / sizeof instructions[0];
+    attributes.license = (uint64_t)(uintptr_t)"Dual MIT/GPL";
+    program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
+    if (program < 0)
+        return -errno;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.pathname = (uint64_t)(uintptr_t)path;
+    attributes.bpf_fd = (uint32_t)program;
+    result = (int)syscall(SYS_bpf, BPF_OBJ_PIN, &attributes, sizeof attributes) < 0 ? -errno : 0;
+    close(program);
+    return result;
+}
+
 int clab_pipe(int *ends)
 {
     return pipe2(ends, O_CLOEXEC);
@@ -155,6 +182,40 @@ int clab_tcp_connect(uint32_t address, uint16_t port, int receive_buffer, int ms
     if (mss > 0)
         setsockopt(descriptor, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof mss);
     if (connect(descriptor, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {
+        int error = errno;
+
+        close(descriptor);
+        return -error;
+    }
+    return descriptor;
+}
+
+int clab_frame_socket(const char *interface_name)
+{
+    struct sockaddr_ll address = {.sll_family = AF_PACKET};
+    /* Protocol 0: it receives nothing. */
+    int descriptor = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+    if (descriptor < 0)
+        return -errno;
+    address.sll_ifindex = (int)if_nametoindex(interface_name);
+    if (address.sll_ifindex == 0 || bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0) {
+        int error = errno;
+
+        close(descriptor);
+        return -error;
+    }
+    return descriptor;
+}
+
+int clab_udp_connect(uint32_t address, uint16_t port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(address)}};
+    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (descriptor < 0)
+        return -errno;
+    if (connect(descriptor, (struct sockaddr *)&to, sizeof to) != 0) {
         int error = errno;
 
         close(descriptor);

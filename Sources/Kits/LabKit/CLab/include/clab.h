@@ -25,6 +25,15 @@ int clab_set_link(const char *_Nonnull name, int up);
 int clab_mount_bpf(const char *_Nonnull path);
 int clab_unmount(const char *_Nonnull path);
 
+/* A raw socket (AF_PACKET) bound to an interface of the calling thread's namespace: what is written to it leaves as a
+ * frame. Returns the negative error number on failure. */
+int clab_frame_socket(const char *_Nonnull interface_name);
+/* A UDP/IPv4 socket connected to an address, in host byte order. Returns the negative error number on failure. */
+int clab_udp_connect(uint32_t address, uint16_t port);
+
+/* Loads an XDP program that passes every frame, and pins it. 0, or the negative error number. */
+int clab_pin_xdp_pass(const char *_Nonnull path);
+
 /* A pipe whose ends are closed on exec. */
 int clab_pipe(int *_Nonnull ends);
 

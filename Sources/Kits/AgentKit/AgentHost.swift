@@ -1,0 +1,181 @@
+import CContract
+import Cluster
+import Configuration
+import LinuxBPF
+import LinuxBase
+import LinuxNetfilter
+import LinuxNetwork
+import Logging
+import Model
+import Synchronization
+import Wire
+
+/// What the agent changes on its machine, and how it is put back: eBPF programs, nftables table, TUN device, VIPs on
+/// `lo`, ARP settings, group memberships, the data thread.
+///
+/// Belongs to the control thread.
+final class AgentHost {
+    let interface: NetworkInterface
+    /// The interface's primary address: heartbeats come here.
+    let address: IPAddress
+    let plane: AgentDataPlane
+    let mailbox: Mailbox
+    private let configuration: Configuration.AgentConfiguration
+    private let logger: Logger
+    private let addresses: AddressManager
+    private let sysctls = SysctlChanges()
+    private let tun: TunDevice
+    private let table: AgentTable
+    private let groups: LinuxNetwork.GroupMembership
+    private let sockets: SocketTable
+    private let destroyer: SocketDestroyer
+    private var vips: [IPAddress] = []
+    private var addedVIPs: [IPAddress] = []
+    private var leaseUntil: UInt64 = 0
+    private var fenced = true
+    private var thread: RealtimeThread?
+
+    /// - Throws: a sentence for a person; what was changed before the failure is put back.
+    init(configuration: Configuration.AgentConfiguration, logger: Logger) throws {
+        self.configuration = configuration
+        self.logger = logger
+        try Privilege.requireRoot(for: "run baton-agent")
+        guard try Sysctl.read("net/ipv4/tcp_syncookies") != "0" else {
+            throw AgentFailure(
+                "net.ipv4.tcp_syncookies is 0: the kernel would reset adopted connections; run: "
+                    + "sysctl -w net.ipv4.tcp_syncookies=1"
+            )
+        }
+        addresses = try AddressManager()
+        interface = try addresses.interface(named: configuration.interface)
+        guard let address = interface.ipv4 else {
+            throw AgentFailure("interface \(configuration.interface) has no IPv4 address; give it one")
+        }
+        self.address = address
+        sockets = try SocketTable()
+        destroyer = SocketDestroyer(table: sockets)
+        groups = try LinuxNetwork.GroupMembership(interface: configuration.interface)
+        mailbox = try Mailbox()
+        tun = try TunDevice(name: configuration.tun)
+        // Fenced from the first instant: what a former run left must not talk before the director says so.
+        table = try AgentTable.create(
+            name: configuration.table, interface: configuration.interface, vips: [], fenced: true)
+        do {
+            plane = try AgentDataPlane(
+                interface: interface.index,
+                tun: tun.index,
+                folder: configuration.state,
+                connectionsLimit: UInt32(Limits.backupConnections)
+            )
+        } catch {
+            try? table.remove()
+            throw error
+        }
+        do {
+            try plane.setRules(leaseUntil: 0, fenced: true)
+        } catch {
+            plane.remove()
+            try? table.remove()
+            throw error
+        }
+    }
+
+    func startDataThread(_ report: @escaping @Sendable (DataReport) -> Void) throws {
+        var parameters = DataThread.parameters(configuration.journal)
+        parameters.connections = Limits.backupConnections
+        let data = try DataThread(
+            interface: configuration.interface,
+            plane: plane,
+            tun: tun,
+            parameters: parameters,
+            mailbox: mailbox,
+            report: report
+        )
+        let box = Handover(data)
+        let thread = try RealtimeThread.start(name: "baton-data", priority: 20) { box.value.run() }
+        if !thread.isRealtime { logger.notice("no real-time scheduling: take-overs may wait for other programs") }
+        self.thread = thread
+    }
+
+    /// Hands a thread's own object over to it, once.
+    private struct Handover: @unchecked Sendable {
+        let value: DataThread
+        init(_ value: DataThread) { self.value = value }
+    }
+
+    // MARK: Rules
+
+    func setLease(_ lease: Lease) throws {
+        switch lease {
+        case .none: leaseUntil = 0
+        case .until(let instant): leaseUntil = instant.nanoseconds
+        case .unlimited: leaseUntil = .max
+        }
+        try plane.setRules(leaseUntil: leaseUntil, fenced: fenced)
+    }
+
+    /// Two locks on one door: the eBPF rule, and the nftables table that holds even when the eBPF filter is gone.
+    func setFence(_ on: Bool) throws {
+        fenced = on
+        if on {
+            try plane.setRules(leaseUntil: leaseUntil, fenced: true)
+            try table.setFence(true)
+        } else {
+            try table.setFence(false)
+            try plane.setRules(leaseUntil: leaseUntil, fenced: false)
+        }
+    }
+
+    /// Joined before they are heard: no frame is missed by the change.
+    func setMembership(_ membership: Cluster.GroupMembership) throws {
+        let own = membership.own.map(\.group)
+        let tapped = membership.tapped.map(\.group)
+        try groups.set(own + tapped)
+        try table.setGroups(own: own, tapped: tapped)
+        mailbox.post(.membership(membership))
+    }
+
+    /// The VIPs of the services on `lo`, with ARP for them silenced; those that were there before stay at the end.
+    func setServices(_ services: [ServiceDescription]) throws {
+        let wanted = Set(services.map(\.endpoint.address)).sorted()
+        try sysctls.silenceARP(on: configuration.interface)
+        try plane.setVIPs(wanted)
+        try table.setVIPs(wanted)
+        for address in wanted where try addresses.add(address, to: "lo") { addedVIPs.append(address) }
+        for address in addedVIPs where !wanted.contains(address) { try addresses.remove(address, from: "lo") }
+        addedVIPs.removeAll { !wanted.contains($0) }
+        vips = wanted
+        mailbox.post(.services(services))
+    }
+
+    /// Without a frame to any peer: the fence is up when this is called.
+    func destroyServiceSockets() throws {
+        guard !vips.isEmpty else { return }
+        let count = try destroyer.destroyAll(to: vips)
+        for entry in try plane.connections.entries() { try plane.connections.delete(entry.key) }
+        if count > 0 { logger.notice("destroyed \(count) sockets of a life that is over") }
+    }
+
+    func hasListener(_ endpoint: Endpoint) -> Bool { (try? sockets.listenerExists(endpoint)) ?? false }
+
+    /// Puts everything back; goes on after a failure.
+    func close() {
+        mailbox.post(.stop)
+        thread?.join()
+        for address in addedVIPs { _ = try? addresses.remove(address, from: "lo") }
+        sysctls.restore()
+        // The VIPs are gone from `lo` by now, so that nothing of theirs can leave.
+        plane.remove()
+        try? table.remove()
+        try? tun.remove()
+    }
+}
+
+extension DataThread {
+    static func parameters(_ journal: Configuration.AgentConfiguration.Journal) -> TrackerParameters {
+        var parameters = TrackerParameters()
+        parameters.journalBytesPerConnection = journal.connection
+        parameters.journalBytes = journal.total
+        return parameters
+    }
+}

@@ -1,0 +1,243 @@
+import AdminProtocol
+import Cluster
+import Configuration
+import ControlPlane
+import LinuxBPF
+import LinuxBase
+import LinuxNetfilter
+import LinuxNetwork
+import Logging
+import Model
+import NIOCore
+import Wire
+
+/// The agent's control thread: the machine, and the edges that carry out what it wants.
+///
+/// Everything in it belongs to its event loop; `@unchecked` only so that it can be handed there. Heartbeats, leases and
+/// orders are worked off in the loop's own callbacks, without a hop to any other thread.
+final class AgentRuntime: @unchecked Sendable {
+    let configuration: Configuration.AgentConfiguration
+    let logger: Logger
+    let loop: any EventLoop
+    let failures: AuthenticationFailures
+    var machine: AgentMachine
+    let host: AgentHost
+    var services: [ServiceDescription] = []
+    private let key: ControlPlane.ClusterKey
+    private var connector: SecureConnector?
+    private var datagrams: AuthenticatedDatagrams?
+    private var admin: AdminSocket?
+    private var checks: HealthChecks?
+    private var timer: Scheduled<Void>?
+    private var wanted = false
+    private(set) var fatal: (any Error)?
+    private var onFatal: (any Error) -> Void = { _ in }
+    private var pendingCrashes: Set<Endpoint> = []
+
+    /// Opens every edge; nothing of the machine is changed for good before all of them are open. On the loop.
+    init(
+        configuration: Configuration.AgentConfiguration,
+        key: ControlPlane.ClusterKey,
+        loop: any EventLoop,
+        logger: Logger
+    ) throws {
+        self.configuration = configuration
+        self.key = key
+        self.loop = loop
+        self.logger = logger
+        failures = AuthenticationFailures(logger: logger)
+        host = try AgentHost(configuration: configuration, logger: logger)
+        let identity = AgentIdentity(
+            name: configuration.name,
+            mac: host.interface.address,
+            address: host.address,
+            services: configuration.services.map { AgentService(name: $0.name, rise: $0.check.rise, fall: $0.check.fall) }
+        )
+        machine = AgentMachine(identity: identity, seed: try Randomness.number())
+    }
+
+    // MARK: Life
+
+    func start(onFatal: @escaping (any Error) -> Void) throws {
+        self.onFatal = onFatal
+        datagrams = try AuthenticatedDatagrams(
+            bind: Endpoint(address: host.address, port: configuration.heartbeatPort),
+            on: loop,
+            key: key,
+            use: .datagrams,
+            failures: failures,
+            logger: logger
+        ) { [unowned self] body, peer in self.received(body, from: peer) }
+        connector = try SecureConnector(
+            to: configuration.director,
+            from: host.address,
+            on: loop,
+            key: key,
+            failures: failures,
+            logger: logger,
+            random: { (try? Randomness.number()) ?? 0 }
+        ) { [unowned self] session in self.opened(session) }
+        admin = try AdminSocket(path: configuration.socket, on: loop, logger: logger) { [unowned self] request in
+            self.answer(request)
+        }
+        checks = HealthChecks(loop: loop) { [unowned self] service, passed, handshake in
+            if let handshake { self.handle(.handshake(service: service, handshake)) }
+            self.handle(.check(service: service, passed: passed))
+        }
+        let loop = loop
+        try host.startDataThread { [unowned self] report in
+            loop.execute { self.received(report) }
+        }
+        handle(.start)
+    }
+
+    /// Gives everything back: slots first, so that a backup can go on, then what was changed on this machine.
+    func stop() {
+        if fatal == nil { handle(.stop) }
+        timer?.cancel()
+        checks?.stop()
+        connector?.stop()
+        admin?.close()
+        datagrams?.close()
+        host.close()
+    }
+
+    // MARK: The machine
+
+    func handle(_ input: AgentInput) {
+        guard fatal == nil else { return }
+        var effects: [AgentEffect] = []
+        machine.handle(input, now: MonotonicClock.now(), into: &effects)
+        for effect in effects {
+            do {
+                try perform(effect)
+            } catch {
+                fail(error)
+                return
+            }
+        }
+    }
+
+    /// A fence or a lease that the kernel does not take must not be followed by messages that claim it.
+    private func fail(_ error: any Error) {
+        logger.critical("\(error)")
+        fatal = error
+        onFatal(error)
+    }
+
+    private func perform(_ effect: AgentEffect) throws {
+        switch effect {
+        case .connect:
+            wanted = true
+            if let session = connector?.session { opened(session) } else { connector?.start() }
+        case .disconnect:
+            wanted = false
+            connector?.session?.close()
+        case .send(let message): connector?.session?.send(message.encodeBody())
+        case .datagram(let datagram, let address):
+            let peer = address.map { Endpoint(address: $0, port: configuration.heartbeatPort) }
+            datagrams?.send(body: datagram.encode(), to: peer ?? configuration.director)
+        case .lease(let lease): try host.setLease(lease)
+        case .fence(let on): try host.setFence(on)
+        case .membership(let membership): try host.setMembership(membership)
+        case .destroyServiceSockets:
+            try host.destroyServiceSockets()
+            loop.execute { [unowned self] in self.handle(.serviceSocketsDestroyed) }
+        case .startTakeOver(let start): host.mailbox.post(.startTakeOver(start))
+        case .abortTakeOver(let slot): host.mailbox.post(.abortTakeOver(slot))
+        case .services(let new):
+            services = new
+            try host.setServices(new)
+            checks?.set(new.map { ($0.name, $0.endpoint, configuration.check(of: $0.name)) })
+        case .peerHandshake(let slot, let service, let options):
+            host.mailbox.post(.profile(slot, service, options))
+        case .timer(let instant): schedule(instant)
+        case .log(let event): event.log(to: logger)
+        }
+    }
+
+    private func schedule(_ instant: Instant) {
+        timer?.cancel()
+        timer = nil
+        guard instant != .never else { return }
+        timer = loop.scheduleTask(deadline: .uptimeNanoseconds(instant.nanoseconds)) { [unowned self] in
+            self.handle(.timer)
+        }
+    }
+
+    // MARK: Network
+
+    private func opened(_ session: SecureSession) {
+        guard wanted else { return }
+        session.onFrame = { [unowned self] body in
+            do {
+                self.handle(.received(try StreamMessage(decoding: body)))
+            } catch {
+                self.failures.record(.messageMalformed, from: self.configuration.director, detail: "\(error)")
+            }
+        }
+        session.onClosed = { [unowned self] _ in self.handle(.disconnected) }
+        handle(.connected)
+    }
+
+    private func received(_ body: [UInt8], from peer: Endpoint) {
+        do {
+            handle(.datagram(try Datagram(decoding: body)))
+        } catch {
+            failures.record(.messageMalformed, from: peer, detail: "\(error)")
+        }
+    }
+
+    // MARK: The data thread
+
+    private func received(_ report: DataReport) {
+        switch report {
+        case .takeOver(let news): handle(.takeOver(news))
+        case .handshake(let endpoint, let options):
+            for service in services where service.endpoint == endpoint {
+                handle(.handshake(service: service.name, options))
+            }
+        case .applicationCrashed(let endpoint):
+            for service in services where service.endpoint.matches(endpoint) {
+                handle(.applicationCrashed(service: service.name))
+            }
+        case .listenerClosed(let endpoint):
+            for service in services where service.endpoint.matches(endpoint) && !host.hasListener(service.endpoint) {
+                handle(.listenerClosed(service: service.name))
+            }
+        case .failed(let text): fail(AgentFailure(text))
+        }
+    }
+
+    // MARK: Status
+
+    private func answer(_ request: AdminRequest) -> AdminAnswer {
+        guard request.command == "status" else {
+            return .failure("unknown command \"\(request.command)\"; an agent knows: status")
+        }
+        let promise = loop.makePromise(of: [UInt8].self)
+        host.mailbox.post(
+            .status { [loop] data in
+                loop.execute { [unowned self] in
+                    promise.completeWith(Result { try AdminJSON.encode(self.status(data)) })
+                }
+            }
+        )
+        return .later(promise.futureResult)
+    }
+}
+
+/// What ended the agent.
+struct AgentFailure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+extension Endpoint {
+    /// Whether a socket bound to `bound`, which may be a wildcard, serves this address.
+    fileprivate func matches(_ bound: Endpoint) -> Bool {
+        guard port == bound.port else { return false }
+        let isWildcard = bound.address.ipv4 == 0 || (bound.address.high == 0 && bound.address.low == 0)
+        return isWildcard || address == bound.address
+    }
+}

@@ -1,0 +1,64 @@
+import AdminProtocol
+import Cluster
+import LinuxBPF
+import Model
+
+extension AgentRuntime {
+    private static let counterNames = [
+        "adoptions", "adoptions_refused", "replay_dropped", "reflected", "reflected_bytes", "clamped", "guarded",
+        "fenced", "rst_guarded",
+    ]
+
+    /// What `batonctl status` shows. On the control thread.
+    func status(_ data: DataStatus) -> AgentStatus {
+        var counters: [String: UInt64] = [:]
+        for (index, name) in Self.counterNames.enumerated() {
+            counters[name] = (try? host.plane.counters.sum(UInt32(index)).first) ?? 0
+        }
+        var resets: [String: Int] = [:]
+        for cause in ResetCause.allCases where data.resets[Int(cause.rawValue)] > 0 {
+            resets[cause.name] = data.resets[Int(cause.rawValue)]
+        }
+        let tracker = data.tracker
+        return AgentStatus(
+            name: configuration.name,
+            state: standing,
+            slot: machine.slot.map { Int($0.rawValue) },
+            ownedSlots: machine.membership.own.map { Int($0.rawValue) },
+            tappedSlots: machine.membership.tapped.map { Int($0.rawValue) },
+            backupConnections: data.connections,
+            journalBytes: data.journalBytes,
+            adoptedConnections: data.adoptedTotal,
+            lease: lease,
+            fenced: machine.fenced,
+            counters: counters,
+            tap: [
+                "received": data.tapReceived, "dropped": data.tapDropped, "frames": tracker.frames,
+                "connections": tracker.connections, "unknown": tracker.unknown, "out_of_order": tracker.outOfOrder,
+                "retransmitted": tracker.retransmitted, "unprotected": tracker.unprotected,
+                "table_full": tracker.tableFull, "expired": tracker.expired, "send_failures": data.sendFailures,
+            ],
+            rejected: Dictionary(failures.nonZero.map { ($0.cause.name, $0.count) }) { first, _ in first },
+            resets: resets
+        )
+    }
+
+    private var standing: String {
+        switch machine.standing {
+        case .unstarted: "starting"
+        case .cleaning: "cleaning"
+        case .none: "outside"
+        case .welcomed: "welcomed"
+        case .member: "member"
+        case .stopped: "stopped"
+        }
+    }
+
+    private var lease: String {
+        switch machine.lease {
+        case .none: "none"
+        case .until: "renewed"
+        case .unlimited: "unlimited"
+        }
+    }
+}

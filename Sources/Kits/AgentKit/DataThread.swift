@@ -1,0 +1,292 @@
+import CContract
+import Cluster
+import LinuxBPF
+import LinuxBase
+import LinuxCapture
+import LinuxNetwork
+import Logging
+import Model
+import Synchronization
+import Takeover
+import Tracking
+import Wire
+
+/// What the control thread wants of the data thread.
+enum DataCommand: Sendable {
+    case membership(Cluster.GroupMembership)
+    case services([ServiceDescription])
+    case profile(SlotID, ServiceID, HandshakeOptions)
+    case startTakeOver(TakeOverStart)
+    case abortTakeOver(SlotID)
+    case status(@Sendable (DataStatus) -> Void)
+    case stop
+}
+
+/// What the data thread tells the control thread.
+enum DataReport: Sendable {
+    case takeOver(TakeOverReport)
+    /// A process that served this address died; the address may be a wildcard.
+    case applicationCrashed(Endpoint)
+    case listenerClosed(Endpoint)
+    /// A SYN-ACK of a VIP left: the options that this machine's application announces.
+    case handshake(Endpoint, HandshakeOptions)
+    case failed(String)
+}
+
+struct DataStatus: Sendable {
+    var connections = 0
+    var journalBytes = 0
+    var tracker = TrackerCounters()
+    var tapReceived: UInt64 = 0
+    var tapDropped: UInt64 = 0
+    var resets = [Int](repeating: 0, count: ResetCause.allCases.count)
+    var adoptedTotal = 0
+    var sendFailures: UInt64 = 0
+}
+
+/// The thread of the packet path in user space: tap, tracker, take-overs, events of the eBPF programs.
+///
+/// Everything in it belongs to its thread, but for the mailbox. Nothing of it runs on the cooperative pool, and nothing
+/// between an order and its adoptions waits for another thread.
+final class DataThread {
+    private enum Token: UInt64 {
+        case mailbox = 1
+        case tap = 2
+        case synAcks = 3
+        case events = 4
+    }
+
+    private let poller: Poller
+    private let mailbox: Mailbox
+    private let tap: GroupTap
+    private var synAckTap: SynAckTap?
+    private let interface: String
+    private let plane: AgentDataPlane
+    private var events: BPFRingBuffer?
+    private var tracker: Tracker
+    private let runner: TakeoverRunner
+    private let report: @Sendable (DataReport) -> Void
+    private var membership = Cluster.GroupMembership()
+    private var services: [ServiceDescription] = []
+    private var profiles: [Endpoint: HandshakeOptions] = [:]
+    private var peerProfiles: [PeerService: HandshakeOptions] = [:]
+    private var crashedUntil: [Endpoint: Instant] = [:]
+    private var nextSweep = Instant(nanoseconds: 0)
+    private var running = true
+
+    private struct PeerService: Hashable {
+        var slot: SlotID
+        var service: Endpoint
+    }
+
+    /// - Parameters:
+    ///   - mailbox: where commands come in.
+    ///   - report: called on this thread.
+    init(
+        interface: String,
+        plane: AgentDataPlane,
+        tun: TunDevice,
+        parameters: TrackerParameters,
+        mailbox: Mailbox,
+        report: @escaping @Sendable (DataReport) -> Void
+    ) throws {
+        self.interface = interface
+        self.plane = plane
+        self.mailbox = mailbox
+        self.report = report
+        poller = try Poller()
+        tap = try GroupTap(interface: interface)
+        tracker = Tracker(parameters: parameters, secret: (try Randomness.number(), try Randomness.number()))
+        runner = TakeoverRunner(plane: plane, tun: tun, sender: try RawIPSender())
+        try poller.add(mailbox.signal.descriptor, token: Token.mailbox.rawValue)
+        try poller.add(tap.descriptor, token: Token.tap.rawValue)
+        let events = try plane.events { [unowned self] event in self.received(event) }
+        try poller.add(events.epollDescriptor, token: Token.events.rawValue)
+        self.events = events
+    }
+
+    /// Runs until a `stop` comes; the thread that calls it becomes the data thread.
+    func run() {
+        while running {
+            let now = MonotonicClock.now()
+            let wake = min(runner.nextTick, nextSweep)
+            do {
+                try poller.wait(timeout: max(wake - now, .zero)) { ready in
+                    guard let token = Token(rawValue: ready.token) else { return }
+                    serve(token)
+                }
+            } catch {
+                report(.failed("\(error)"))
+                return
+            }
+            tick(MonotonicClock.now())
+        }
+    }
+
+    private func serve(_ token: Token) {
+        do {
+            switch token {
+            case .mailbox: for command in mailbox.take() { obey(command) }
+            case .tap: try tap.dispatch(max: 512) { bytes, length, instant in received(bytes, length, instant) }
+            case .synAcks: try synAckTap?.dispatch(max: 64) { bytes, _, _ in learnHandshake(bytes) }
+            case .events: try events?.consume()
+            }
+        } catch {
+            report(.failed("\(error)"))
+        }
+    }
+
+    private func tick(_ now: Instant) {
+        runner.tick(tracker: tracker, now: now)
+        settle(now)
+        if now >= nextSweep {
+            tracker.expire(now: now)
+            nextSweep = now + .milliseconds(500)
+        }
+    }
+
+    /// Does what the take-overs asked for that concerns the tracker, and passes their reports on.
+    private func settle(_ now: Instant) {
+        for handle in runner.takeForgotten() { tracker.remove(handle) }
+        for news in runner.takeReports() { report(.takeOver(news)) }
+    }
+
+    // MARK: Frames
+
+    private func received(_ bytes: UnsafeRawBufferPointer, _ wireLength: Int, _ instant: Instant) {
+        guard case .segment(let frame) = FrameParser.parse(ethernet: bytes, wireLength: wireLength),
+            let slot = SlotID(group: frame.destination),
+            membership.tapped.contains(slot) || runner.isActive(slot),
+            services.contains(where: { $0.endpoint == frame.flow.service })
+        else { return }
+        tracker.handle(frame, in: bytes, slot: slot, now: instant)
+        if runner.isActive(slot) {
+            runner.received(frame, slot: slot, tracker: tracker, now: MonotonicClock.now())
+        }
+    }
+
+    private func learnHandshake(_ bytes: UnsafeRawBufferPointer) {
+        // In a SYN-ACK the service is the source.
+        guard case .segment(let frame) = FrameParser.parse(ethernet: bytes) else { return }
+        let service = frame.flow.client
+        guard profiles[service] != frame.options else { return }
+        profiles[service] = frame.options
+        report(.handshake(service, frame.options))
+    }
+
+    private func received(_ event: baton_event) {
+        let service = Endpoint(address: event.key.serviceAddress, port: event.key.servicePort)
+        let flow = FlowKey(client: Endpoint(address: event.key.clientAddress, port: event.key.clientPort), service: service)
+        switch event.kind {
+        case BATON_EVENT_ADOPTED.rawValue, BATON_EVENT_LIVE.rawValue, BATON_EVENT_REPLY_SHORTER.rawValue:
+            runner.observe(flow, tracker: tracker, now: MonotonicClock.now())
+        case BATON_EVENT_CLOSED.rawValue:
+            runner.closed(flow, tracker: tracker, now: MonotonicClock.now())
+        case BATON_EVENT_APPLICATION_CRASHED.rawValue:
+            crashed(service, at: Instant(nanoseconds: event.time_ns))
+        case BATON_EVENT_LISTENER_CLOSED.rawValue:
+            event.exit_code == 0
+                ? report(.listenerClosed(service)) : crashed(service, at: Instant(nanoseconds: event.time_ns))
+        case _:
+            break
+        }
+    }
+
+    /// A crash closes one socket for each connection; one report says it all.
+    private func crashed(_ service: Endpoint, at instant: Instant) {
+        if let until = crashedUntil[service], instant < until { return }
+        crashedUntil[service] = instant + .milliseconds(200)
+        report(.applicationCrashed(service))
+    }
+
+    // MARK: Commands
+
+    private func obey(_ command: DataCommand) {
+        switch command {
+        case .membership(let new): changeMembership(new)
+        case .services(let new): changeServices(new)
+        case .profile(let slot, let id, let options):
+            guard let service = services.first(where: { $0.id == id }) else { return }
+            peerProfiles[PeerService(slot: slot, service: service.endpoint)] = options
+        case .startTakeOver(let start):
+            runner.start(start, tracker: tracker, profile: profile(of: start.slot), now: MonotonicClock.now())
+            settle(MonotonicClock.now())
+        case .abortTakeOver(let slot):
+            runner.abort(slot)
+            tracker.drop(slot: slot)
+        case .status(let answer): answer(status())
+        case .stop: running = false
+        }
+    }
+
+    /// What an adoption has to look like: the dead owner's SYN-ACKs if it told, else our own (configured alike).
+    private func profile(of slot: SlotID) -> (Endpoint) -> AdoptionProfile {
+        let services = services
+        let own = profiles
+        let peers = peerProfiles
+        return { endpoint in
+            let usual = HandshakeOptions(mss: 1460, windowScale: 7, sackPermitted: true, timestamps: true)
+            return AdoptionProfile(
+                replay: services.first { $0.endpoint == endpoint }?.replay ?? .none,
+                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint] ?? usual
+            )
+        }
+    }
+
+    private func changeMembership(_ new: Cluster.GroupMembership) {
+        for slot in membership.tapped where !new.tapped.contains(slot) && !new.own.contains(slot) {
+            if !runner.isActive(slot) { tracker.drop(slot: slot) }
+        }
+        membership = new
+    }
+
+    private func changeServices(_ new: [ServiceDescription]) {
+        services = new
+        do {
+            if let old = synAckTap { try poller.remove(old.descriptor) }
+            let addresses = Set(new.map(\.endpoint.address)).sorted()
+            let tap = try SynAckTap(interface: interface, vips: addresses)
+            try poller.add(tap.descriptor, token: Token.synAcks.rawValue)
+            synAckTap = tap
+        } catch {
+            report(.failed("\(error)"))
+        }
+    }
+
+    private func status() -> DataStatus {
+        let capture = try? tap.statistics()
+        return DataStatus(
+            connections: tracker.count,
+            journalBytes: tracker.journalBytesInUse,
+            tracker: tracker.counters,
+            tapReceived: UInt64(capture?.received ?? 0),
+            tapDropped: UInt64(capture?.droppedByKernel ?? 0),
+            resets: runner.resets,
+            adoptedTotal: runner.adoptedTotal,
+            sendFailures: runner.failures
+        )
+    }
+}
+
+/// Commands on their way to the data thread. Any thread may post.
+final class Mailbox: Sendable {
+    let signal: EventFD
+    private let commands = Mutex<[DataCommand]>([])
+
+    init() throws(LinuxError) {
+        signal = try EventFD()
+    }
+
+    func post(_ command: DataCommand) {
+        commands.withLock { $0.append(command) }
+        signal.signal()
+    }
+
+    func take() -> [DataCommand] {
+        signal.drain()
+        return commands.withLock { commands in
+            defer { commands.removeAll(keepingCapacity: true) }
+            return commands
+        }
+    }
+}

@@ -1,0 +1,275 @@
+import CContract
+import Cluster
+import LinuxBPF
+import LinuxBase
+import LinuxNetwork
+import Model
+import Takeover
+import Tracking
+import Wire
+
+/// Runs take-over machines against the kernel: packets to clients, entries of the data plane, packets into the TUN.
+///
+/// Belongs to the data thread.
+final class TakeoverRunner {
+    private final class Run {
+        var machine: TakeoverMachine
+        let start: TakeOverStart
+        let startedAt: Instant
+        var nextTick: Instant?
+        var lastReport = Instant(nanoseconds: 0)
+
+        init(machine: consuming TakeoverMachine, start: TakeOverStart, now: Instant) {
+            self.machine = machine
+            self.start = start
+            startedAt = now
+        }
+    }
+
+    private let plane: AgentDataPlane
+    private let tun: TunDevice
+    private let sender: RawIPSender
+    private var runs: [Run] = []
+    private var forgotten: [ConnectionHandle] = []
+    private var reports: [TakeOverReport] = []
+    /// Of all take-overs that are over.
+    private(set) var resets = [Int](repeating: 0, count: ResetCause.allCases.count)
+    private(set) var adoptedTotal = 0
+    /// Packets and entries that the kernel did not take; timers bring them again.
+    private(set) var failures: UInt64 = 0
+
+    init(plane: AgentDataPlane, tun: TunDevice, sender: RawIPSender) {
+        self.plane = plane
+        self.tun = tun
+        self.sender = sender
+    }
+
+    func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
+
+    /// When something is due; `.never` without a take-over.
+    var nextTick: Instant { runs.compactMap(\.nextTick).min() ?? .never }
+
+    func takeForgotten() -> [ConnectionHandle] {
+        defer { forgotten.removeAll(keepingCapacity: true) }
+        return forgotten
+    }
+
+    func takeReports() -> [TakeOverReport] {
+        defer { reports.removeAll() }
+        return reports
+    }
+
+    // MARK: Inputs
+
+    func start(
+        _ start: TakeOverStart,
+        tracker: borrowing Tracker,
+        profile: @escaping (Endpoint) -> AdoptionProfile,
+        now: Instant
+    ) {
+        guard !isActive(start.slot) else { return }
+        let run = Run(machine: TakeoverMachine(slot: start.slot, profile: profile), start: start, now: now)
+        runs.append(run)
+        var effects: [TakeoverEffect] = []
+        run.machine.start(tracker: tracker, now: now, into: &effects)
+        perform(effects, run, tracker: tracker)
+        run.nextTick = now
+        tick(tracker: tracker, now: now)
+    }
+
+    func received(_ frame: TCPFrame, slot: SlotID, tracker: borrowing Tracker, now: Instant) {
+        guard let run = runs.first(where: { $0.machine.slot == slot }) else { return }
+        var effects: [TakeoverEffect] = []
+        run.machine.received(frame, tracker: tracker, now: now, into: &effects)
+        guard !effects.isEmpty else { return }
+        perform(effects, run, tracker: tracker)
+        run.nextTick = now
+    }
+
+    /// Reads what the data plane knows of a connection and lets its machine go on.
+    func observe(_ flow: FlowKey, tracker: borrowing Tracker, now: Instant) {
+        let progress = read(flow)
+        for run in runs {
+            var effects: [TakeoverEffect] = []
+            run.machine.progress(flow, progress, tracker: tracker, now: now, into: &effects)
+            perform(effects, run, tracker: tracker)
+            if !effects.isEmpty { run.nextTick = now }
+        }
+    }
+
+    /// The socket of an adopted connection is closed: the data plane need not know it any more.
+    func closed(_ flow: FlowKey, tracker: borrowing Tracker, now: Instant) {
+        observe(flow, tracker: tracker, now: now)
+        attempt { try plane.connections.delete(baton_connection_key(flow)) }
+        for run in runs {
+            var effects: [TakeoverEffect] = []
+            run.machine.progress(flow, AdoptionProgress(state: .gone, isAdopted: true), tracker: tracker, now: now, into: &effects)
+            perform(effects, run, tracker: tracker)
+        }
+    }
+
+    func tick(tracker: borrowing Tracker, now: Instant) {
+        for run in runs {
+            if let due = run.nextTick, due <= now {
+                var effects: [TakeoverEffect] = []
+                run.nextTick = run.machine.tick(tracker: tracker, now: now, into: &effects)
+                perform(effects, run, tracker: tracker)
+            }
+            if run.machine.isFinished { finish(run) }
+        }
+        runs.removeAll { $0.machine.isFinished }
+    }
+
+    func abort(_ slot: SlotID) {
+        for run in runs where run.machine.slot == slot { count(run.machine.figures) }
+        runs.removeAll { $0.machine.slot == slot }
+    }
+
+    // MARK: Effects
+
+    private func perform(_ effects: [TakeoverEffect], _ run: Run, tracker: borrowing Tracker) {
+        for effect in effects {
+            switch effect {
+            case .sendToClient(let packet): attempt { try sender.send(packet) }
+            case .install(let entry):
+                attempt { try plane.connections.put(baton_connection_key(entry.flow), baton_connection(entry)) }
+            case .uninstall(let flow): attempt { try plane.connections.delete(baton_connection_key(flow)) }
+            case .inject(let packet): attempt { try tun.write(packet) }
+            case .observe(let flow):
+                var further: [TakeoverEffect] = []
+                run.machine.progress(flow, read(flow), tracker: tracker, now: MonotonicClock.now(), into: &further)
+                perform(further, run, tracker: tracker)
+            case .forget(let handle): forgotten.append(handle)
+            case .settled: tell(run, .settled)
+            case .finished: break
+            }
+        }
+    }
+
+    private func read(_ flow: FlowKey) -> AdoptionProgress {
+        do {
+            guard let entry = try plane.connections.get(baton_connection_key(flow)) else {
+                return AdoptionProgress(state: .gone)
+            }
+            return AdoptionProgress(entry)
+        } catch {
+            failures += 1
+            return AdoptionProgress(state: .adopting)
+        }
+    }
+
+    private func attempt(_ body: () throws -> Void) {
+        do {
+            try body()
+        } catch {
+            failures += 1
+        }
+    }
+
+    // MARK: Reports
+
+    private func finish(_ run: Run) {
+        tell(run, .finished)
+        count(run.machine.figures)
+    }
+
+    private func count(_ figures: TakeoverFigures) {
+        adoptedTotal += figures.adopted
+        for index in resets.indices { resets[index] += figures.resets[index] }
+    }
+
+    private func tell(_ run: Run, _ phase: TakeOverReport.Phase) {
+        let figures = run.machine.figures
+        reports.append(
+            TakeOverReport(
+                slot: run.machine.slot,
+                epoch: run.start.epoch,
+                phase: phase,
+                connections: UInt32(figures.connections),
+                adopted: UInt32(figures.adopted),
+                resets: figures.resets.map { UInt32($0) },
+                caughtUpBytes: figures.caughtUpBytes,
+                moments: TakeOverMoments(
+                    ordered: run.start.orderedAt,
+                    started: run.startedAt,
+                    firstProbe: figures.connections > 0 ? run.startedAt : nil,
+                    firstAnswer: figures.firstAnswerAt,
+                    firstAdoption: figures.firstAdoptedAt,
+                    firstReply: figures.firstReplyAt,
+                    firstNewByte: figures.firstNewByteAt,
+                    settled: figures.settledAt,
+                    finished: figures.finishedAt
+                ),
+                times: TakeOverTimes(
+                    response: median(figures.response),
+                    reconstruction: median(figures.reconstruction),
+                    application: median(figures.application),
+                    catchUp: median(figures.catchUp)
+                )
+            )
+        )
+    }
+
+    private func median(_ values: [Int64]) -> Interval? {
+        values.isEmpty ? nil : Interval(nanoseconds: values.sorted()[values.count / 2])
+    }
+}
+
+// MARK: Between the machine's types and contract.h
+
+extension baton_connection_key {
+    init(_ flow: FlowKey) {
+        self.init(
+            client: flow.client.address,
+            clientPort: flow.client.port,
+            service: flow.service.address,
+            servicePort: flow.service.port
+        )
+    }
+}
+
+extension baton_connection {
+    init(_ entry: ConnectionEntry) {
+        self.init()
+        var flags: UInt32 = 0
+        if entry.timestamps != nil { flags |= BATON_CONNECTION_TIMESTAMPS.rawValue }
+        if entry.sackPermitted { flags |= BATON_CONNECTION_SACK.rawValue }
+        if entry.clientWindowScale != nil { flags |= BATON_CONNECTION_WSCALE.rawValue }
+        self.state = BATON_CONNECTION_ADOPTING.rawValue
+        self.flags = flags
+        iss = entry.iss.rawValue
+        irs = entry.irs.rawValue
+        snd_una = entry.sndUna
+        right_edge = entry.rightEdge
+        client_tsval = entry.timestamps?.value ?? 0
+        server_tsval = entry.timestamps?.echo ?? 0
+        mss = entry.mss
+        snd_wscale = entry.clientWindowScale ?? 0
+        rcv_wscale = entry.serverWindowScale ?? 0
+        slot = entry.slot.rawValue
+    }
+}
+
+extension AdoptionProgress {
+    init(_ entry: baton_connection) {
+        let state: State =
+            switch entry.state {
+            case BATON_CONNECTION_CATCHING_UP.rawValue: .catchingUp
+            case BATON_CONNECTION_LIVE.rawValue: .live
+            case BATON_CONNECTION_REFUSED.rawValue: .refused
+            case _: .adopting
+            }
+        let hasSent = entry.local_ack != 0 || entry.local_right_edge != 0
+        let instant = { (nanoseconds: UInt64) in nanoseconds == 0 ? nil : Instant(nanoseconds: nanoseconds) }
+        self.init(
+            state: state,
+            isAdopted: entry.flags & BATON_CONNECTION_ADOPTED.rawValue != 0,
+            localAck: hasSent ? SequenceNumber(entry.local_ack) : nil,
+            localRightEdge: hasSent ? SequenceNumber(entry.local_right_edge) : nil,
+            adoptedAt: instant(entry.adopted_ns),
+            firstReplyAt: instant(entry.first_reply_ns),
+            liveAt: instant(entry.live_ns),
+            caughtUpBytes: entry.caught_up_bytes
+        )
+    }
+}

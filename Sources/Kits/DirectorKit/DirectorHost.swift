@@ -1,0 +1,118 @@
+import CContract
+import Cluster
+import Configuration
+import LinuxBPF
+import LinuxBase
+import LinuxNetwork
+import Logging
+import Model
+import ModuleInterfaces
+import Wire
+
+/// What the director changes on its machine: the XDP data plane with its pins, and the VIPs on the interface.
+///
+/// Belongs to the control thread.
+final class DirectorHost {
+    let address: IPAddress
+    let interface: NetworkInterface
+    let plane: DirectorPlane
+    /// How the program sits at the interface: `native` or `generic`.
+    let mode: String
+    private let configuration: Configuration.DirectorConfiguration
+    private let logger: Logger
+    private let addresses: AddressManager
+    private var addedVIPs: [IPAddress] = []
+    /// Each service's place in the plan map is its own: a plan is written beside the one in use.
+    private var planHalf: [ServiceID: UInt32] = [:]
+    private let hashSecret: UInt32
+
+    init(configuration: Configuration.DirectorConfiguration, logger: Logger) throws {
+        self.configuration = configuration
+        self.logger = logger
+        try Privilege.requireRoot(for: "run baton-director")
+        addresses = try AddressManager()
+        interface = try addresses.interface(named: configuration.interface)
+        guard let address = interface.ipv4 else {
+            throw DirectorFailure("interface \(configuration.interface) has no IPv4 address; give it one")
+        }
+        self.address = address
+        hashSecret = UInt32(truncatingIfNeeded: try Randomness.number())
+        try BPFFileSystem.prepare(folder: configuration.state)
+        let attachModes: Set<XDPMode> =
+            switch configuration.xdp {
+            case .native: [.native]
+            case .generic: [.generic]
+            case .auto: [.native, .generic]
+            }
+        let start = try DirectorPlane.start(
+            DirectorPlane.Configuration(flows: UInt32(configuration.flows.size), interfaceAddress: interface.address),
+            interface: interface.index,
+            pins: configuration.state,
+            modes: attachModes
+        )
+        plane = start.plane
+        mode = try BPFLink.xdpMode(of: interface.index)?.rawValue ?? "none"
+    }
+
+    /// Puts the VIPs on the interface and tells the network where they are.
+    func announce() throws {
+        for vip in Set(configuration.services.map(\.address.address)).sorted() {
+            if try addresses.add(vip, to: configuration.interface) { addedVIPs.append(vip) }
+            if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
+        }
+    }
+
+    func close(keepingTraffic: Bool) {
+        guard !keepingTraffic else { return }
+        for vip in addedVIPs { _ = try? addresses.remove(vip, from: configuration.interface) }
+        try? DirectorPlane.remove(pins: configuration.state)
+    }
+
+    // MARK: Slots
+
+    /// The record first: what the next life of this daemon must know is safe before the data plane follows it.
+    func publish(_ publication: SlotPublication) throws {
+        let index = UInt32(publication.slot.rawValue)
+        try plane.slotRecords.put(index, baton_slot_record(publication.record))
+        var flags: UInt16 = 0
+        if publication.active { flags |= UInt16(BATON_SLOT_ACTIVE.rawValue) }
+        if publication.takeOver { flags |= UInt16(BATON_SLOT_TAKEOVER.rawValue) }
+        let before = try plane.slots.get(index)
+        let owner = publication.owner ?? before?.ownerAddress ?? MACAddress(rawValue: 0)
+        if before?.ownerAddress != owner, let before, before.flags & UInt16(BATON_SLOT_ACTIVE.rawValue) != 0 {
+            // The program may read an array's value while it is copied: change the owner while nobody reads it.
+            let takeOver = UInt16(BATON_SLOT_ACTIVE.rawValue | BATON_SLOT_TAKEOVER.rawValue)
+            try plane.slots.put(index, baton_slot(owner: owner, group: publication.group, flags: takeOver))
+        }
+        try plane.slots.put(index, baton_slot(owner: owner, group: publication.group, flags: flags))
+    }
+
+    func records() throws -> [SlotRecord] {
+        try plane.slotRecords.entries().compactMap { SlotRecord(slot: SlotID(rawValue: UInt16($0.key)), $0.value) }
+            .sorted { $0.slot < $1.slot }
+    }
+
+    // MARK: Plans
+
+    /// Writes the plan into the half of the service's places that is not in use, then points the service there.
+    func publish(_ plan: DispatchPlan, of service: ServiceID, at endpoint: Endpoint, forwarding: UInt8) throws {
+        let count = UInt32(configuration.services.count)
+        let places = UInt32(BATON_PLAN_PLACES.rawValue) / max(count, 1) / 2
+        let half = 1 - (planHalf[service] ?? 1)
+        let offset = (UInt32(service.rawValue) * 2 + half) * places
+        let table = plan.table.prefix(Int(places)).map(\.rawValue)
+        if plan.table.count > table.count {
+            logger.warning("the plan of \(service) is cut to \(table.count) of \(plan.table.count) places")
+        }
+        try plane.plan.putAll(table, from: offset)
+        var value = baton_service()
+        value.id = service.rawValue
+        value.forwarding = forwarding
+        value.plan_kind = plan.kind.rawValue
+        value.plan_offset = offset
+        value.plan_length = UInt32(table.count)
+        value.hash_secret = hashSecret
+        try plane.setService(baton_service_key(address: endpoint.address, port: endpoint.port), value)
+        planHalf[service] = half
+    }
+}

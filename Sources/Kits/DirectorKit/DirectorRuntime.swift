@@ -1,0 +1,240 @@
+import AdminProtocol
+import BuiltinModules
+import Cluster
+import Configuration
+import ControlPlane
+import LinuxBPF
+import LinuxBase
+import LinuxNetwork
+import Logging
+import Model
+import ModuleInterfaces
+import NIOCore
+import NIOPosix
+import Wire
+
+/// The director's control thread: the machine, and the edges that carry out what it wants.
+///
+/// Everything in it belongs to its event loop; `@unchecked` only so that it can be handed there. Heartbeats and orders
+/// are worked off in the loop's own callbacks. What walks the flow table runs on a thread of its own.
+final class DirectorRuntime: @unchecked Sendable {
+    let configuration: Configuration.DirectorConfiguration
+    let logger: Logger
+    let loop: any EventLoop
+    let failures: AuthenticationFailures
+    let host: DirectorHost
+    var machine: DirectorMachine
+    private let key: ControlPlane.ClusterKey
+    private let registry: ModuleRegistry
+    private let walker = NIOThreadPool(numberOfThreads: 1)
+    private var listener: SecureListener?
+    private var datagrams: AuthenticatedDatagrams?
+    private var admin: AdminSocket?
+    private var sessions: [SessionID: SecureSession] = [:]
+    private var nextSession: UInt64 = 1
+    /// Where each back-end's datagrams came from last.
+    private var peers: [IPAddress: Endpoint] = [:]
+    private var timer: Scheduled<Void>?
+    private var counting: Scheduled<Void>?
+    private var fatal: (any Error)?
+    private var onFatal: (any Error) -> Void = { _ in }
+
+    /// On the loop. - Throws: before anything is changed at the interface.
+    init(
+        configuration: Configuration.DirectorConfiguration,
+        key: ControlPlane.ClusterKey,
+        registry: ModuleRegistry,
+        loop: any EventLoop,
+        logger: Logger
+    ) throws {
+        self.configuration = configuration
+        self.key = key
+        self.registry = registry
+        self.loop = loop
+        self.logger = logger
+        failures = AuthenticationFailures(logger: logger)
+        host = try DirectorHost(configuration: configuration, logger: logger)
+        machine = DirectorMachine(life: Life(rawValue: try Randomness.number()))
+    }
+
+    // MARK: Life
+
+    func start(onFatal: @escaping (any Error) -> Void) throws {
+        self.onFatal = onFatal
+        walker.start()
+        let address = configuration.control.address ?? host.address
+        let bind = Endpoint(address: address, port: configuration.control.port)
+        datagrams = try AuthenticatedDatagrams(
+            bind: bind, on: loop, key: key, use: .datagrams, failures: failures, logger: logger
+        ) { [unowned self] body, peer in self.received(body, from: peer) }
+        listener = try SecureListener(bind: bind, on: loop, key: key, failures: failures, logger: logger) {
+            [unowned self] session in self.opened(session)
+        }
+        admin = try AdminSocket(path: configuration.socket, on: loop, logger: logger) { [unowned self] request in
+            self.answer(request)
+        }
+        try host.announce()
+        handle(.configuration(try clusterConfiguration()))
+        let records = try host.records()
+        if !records.isEmpty {
+            logger.notice("found \(records.count) slots of an earlier run")
+            handle(.restored(records))
+        }
+        scheduleCounting()
+    }
+
+    /// - Parameter keepingTraffic: leave the data plane in place, as for a restart.
+    func stop(keepingTraffic: Bool) {
+        timer?.cancel()
+        counting?.cancel()
+        admin?.close()
+        listener?.close()
+        datagrams?.close()
+        walker.shutdownGracefully { _ in }
+        host.close(keepingTraffic: keepingTraffic)
+    }
+
+    /// The configuration in the machine's own terms.
+    private func clusterConfiguration() throws -> Cluster.DirectorConfiguration {
+        let services = try configuration.services.enumerated().map { index, service in
+            guard let policy = registry.dispatch(named: service.policy) else {
+                throw DirectorFailure("service \(service.name): no dispatch policy \(service.policy)")
+            }
+            let description = ServiceDescription(
+                id: ServiceID(rawValue: UInt16(index)),
+                name: service.name,
+                endpoint: service.address,
+                replay: service.replay
+            )
+            return ServiceConfiguration(description, policy: policy())
+        }
+        guard let detector = registry.detection(named: configuration.detector), let ring = registry.ring.first else {
+            throw DirectorFailure("no failure detector \(configuration.detector)")
+        }
+        return Cluster.DirectorConfiguration(
+            backends: configuration.backends.map {
+                BackendConfiguration(name: $0.name, address: $0.address, weight: UInt16(clamping: $0.weight))
+            },
+            services: services,
+            backups: configuration.backups,
+            ring: ring.make(),
+            detector: detector,
+            timings: ClusterTimings(
+                heartbeatInterval: configuration.heartbeat.interval,
+                window: configuration.heartbeat.window
+            )
+        )
+    }
+
+    // MARK: The machine
+
+    func handle(_ input: DirectorInput) {
+        guard fatal == nil else { return }
+        var effects: [DirectorEffect] = []
+        machine.handle(input, now: MonotonicClock.now(), into: &effects)
+        for effect in effects {
+            do {
+                try perform(effect)
+            } catch {
+                logger.critical("\(error)")
+                fatal = error
+                onFatal(error)
+                return
+            }
+        }
+    }
+
+    private func perform(_ effect: DirectorEffect) throws {
+        switch effect {
+        case .send(let message, let id): sessions[id]?.send(message.encodeBody())
+        case .close(let id): sessions[id]?.close()
+        case .datagram(let datagram, let address):
+            if let peer = peers[address] { datagrams?.send(body: datagram.encode(), to: peer) }
+        case .publish(let publication): try host.publish(publication)
+        case .plan(let service, let plan):
+            let entry = configuration.services[Int(service.rawValue)]
+            let forwarding = registry.forwarding(named: entry.forwarding)?().dataPlaneNumber
+            try host.publish(plan, of: service, at: entry.address, forwarding: forwarding ?? 2)
+        case .timer(let instant): schedule(instant)
+        case .log(let event): event.log(to: logger)
+        }
+    }
+
+    private func schedule(_ instant: Instant) {
+        timer?.cancel()
+        timer = nil
+        guard instant != .never else { return }
+        timer = loop.scheduleTask(deadline: .uptimeNanoseconds(instant.nanoseconds)) { [unowned self] in
+            self.handle(.timer)
+        }
+    }
+
+    // MARK: Network
+
+    private func opened(_ session: SecureSession) {
+        let id = SessionID(rawValue: nextSession)
+        nextSession += 1
+        sessions[id] = session
+        session.onFrame = { [unowned self] body in
+            do {
+                self.handle(.received(try StreamMessage(decoding: body), from: id))
+            } catch {
+                self.failures.record(.messageMalformed, from: session.peer, detail: "\(error)")
+                session.close()
+            }
+        }
+        session.onClosed = { [unowned self] _ in
+            self.sessions[id] = nil
+            self.handle(.sessionClosed(id))
+        }
+    }
+
+    private func received(_ body: [UInt8], from peer: Endpoint) {
+        do {
+            let datagram = try Datagram(decoding: body)
+            peers[peer.address] = peer
+            handle(.datagram(datagram))
+        } catch {
+            failures.record(.messageMalformed, from: peer, detail: "\(error)")
+        }
+    }
+
+    // MARK: The flow table
+
+    /// Counting a million flows takes a tenth of a second: never on the control thread.
+    private func scheduleCounting() {
+        counting = loop.scheduleTask(in: .seconds(30)) { [unowned self] in
+            let flows = self.host.plane.flows
+            self.walker.runIfActive(eventLoop: self.loop) { try FlowWalk.count(flows) }.whenComplete { result in
+                if case .success(let counts) = result { self.handle(.flows(counts)) }
+                self.scheduleCounting()
+            }
+        }
+    }
+
+    // MARK: Admin
+
+    private func answer(_ request: AdminRequest) -> AdminAnswer {
+        switch request.command {
+        case "status": return .encoding(status())
+        case "flows":
+            let flows = host.plane.flows
+            let limit = request.arguments["limit"].flatMap { Int($0) } ?? 1000
+            let names = FlowWalk.Names(machine: machine, configuration: configuration)
+            return .later(
+                walker.runIfActive(eventLoop: loop) {
+                    try AdminJSON.encode(try FlowWalk.list(flows, limit: limit, names: names))
+                }
+            )
+        case let other: return .failure("unknown command \"\(other)\"; a director knows: status, flows")
+        }
+    }
+
+    private func status() -> DirectorStatus { StatusReport(runtime: self).make() }
+}
+
+/// What ended the director.
+struct DirectorFailure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}

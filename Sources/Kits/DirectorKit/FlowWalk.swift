@@ -1,0 +1,69 @@
+import AdminProtocol
+import CContract
+import Cluster
+import Configuration
+import LinuxBPF
+import LinuxBase
+import Model
+
+/// Walks the kernel's flow table; on any thread but the control thread.
+enum FlowWalk {
+    /// A flow that was closed, or idle for so long, does not keep its slot.
+    private static let idle: UInt64 = 3600 * 1_000_000_000
+
+    /// Living flows of each slot.
+    static func count(_ flows: BPFMap<baton_flow_key, baton_flow>) throws -> [SlotFlows] {
+        var counts = [UInt32](repeating: 0, count: Limits.slots)
+        let now = MonotonicClock.now().nanoseconds
+        try flows.forEach { _, flow in
+            guard Int(flow.slot) < counts.count, flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) == 0,
+                now &- flow.last_seen_ns < idle
+            else { return }
+            counts[Int(flow.slot)] += 1
+        }
+        return counts.indices.filter { counts[$0] > 0 }.map {
+            SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0])
+        }
+    }
+
+    /// What flows are called, as it was when the walk began.
+    struct Names: Sendable {
+        var services: [String]
+        var owners: [Int: String]
+
+        init(machine: DirectorMachine, configuration: Configuration.DirectorConfiguration) {
+            services = configuration.services.map { "\($0.address)" }
+            owners = [:]
+            for slot in machine.slots {
+                if let holder = machine.holder(of: slot.id) { owners[Int(slot.id.rawValue)] = holder }
+            }
+        }
+    }
+
+    /// The first flows in the kernel's order, and how many there are.
+    static func list(
+        _ flows: BPFMap<baton_flow_key, baton_flow>,
+        limit: Int,
+        names: Names
+    ) throws -> FlowList {
+        var list = FlowList(total: 0, flows: [])
+        let now = MonotonicClock.now().nanoseconds
+        try flows.forEach { key, flow in
+            list.total += 1
+            guard list.flows.count < limit else { return }
+            let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
+            let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
+            list.flows.append(
+                FlowList.Flow(
+                    client: "\(Endpoint(address: key.clientAddress, port: key.clientPort))",
+                    service: Int(key.service) < names.services.count ? names.services[Int(key.service)] : "?",
+                    slot: Int(flow.slot),
+                    owner: names.owners[Int(flow.slot)],
+                    state: isClosing ? "closing" : isEstablished ? "established" : "handshake",
+                    idleS: Double(now &- min(flow.last_seen_ns, now)) / 1e9
+                )
+            )
+        }
+        return list
+    }
+}

@@ -1,0 +1,142 @@
+import AdminProtocol
+import CContract
+import Cluster
+import Configuration
+import LinuxBase
+import Model
+import Wire
+
+/// Puts together what `batonctl status` shows. On the control thread.
+struct StatusReport {
+    let runtime: DirectorRuntime
+
+    func make() -> DirectorStatus {
+        let machine = runtime.machine
+        return DirectorStatus(
+            interface: runtime.configuration.interface,
+            xdpMode: runtime.host.mode,
+            epoch: machine.epoch.rawValue,
+            backends: backends(),
+            slots: machine.slots.map { slot in
+                DirectorStatus.Slot(
+                    slot: Int(slot.id.rawValue),
+                    backend: machine.name(of: slot.home),
+                    owner: machine.holder(of: slot.id),
+                    state: machine.stateName(of: slot.id),
+                    group: "\(slot.id.group)"
+                )
+            },
+            services: services(),
+            flows: DirectorStatus.FlowTable(
+                capacity: runtime.host.plane.flows.maxEntries,
+                bytesPerFlow: bytesPerFlow
+            ),
+            counters: counters(),
+            rejected: rejected(),
+            takeovers: machine.takeOvers.reversed().map(record)
+        )
+    }
+
+    private var bytesPerFlow: Int {
+        let flows = runtime.host.plane.flows
+        return ((try? flows.memoryBytes()) ?? 0) / max(flows.maxEntries, 1)
+    }
+
+    private func backends() -> [DirectorStatus.Backend] {
+        let machine = runtime.machine
+        let now = MonotonicClock.now()
+        return runtime.configuration.backends.enumerated().map { index, backend in
+            let id = machine.backendID(backend.name) ?? BackendID(rawValue: UInt16(index))
+            let member = machine.members.first { $0.id == id }
+            let services = runtime.configuration.services.count
+            let state: String
+            switch member?.condition {
+            case nil: state = "absent"
+            case .silent: state = "suspect"
+            case .present: state = (member?.healthy.count ?? 0) < services ? "application-down" : "live"
+            }
+            return DirectorStatus.Backend(
+                name: backend.name,
+                address: "\(backend.address)",
+                weight: backend.weight,
+                state: state,
+                slot: member.map { Int($0.slot.rawValue) },
+                backups: member.map { machine.backupNames(of: $0.slot) } ?? [],
+                lastHeartbeatMs: member?.lastHeartbeat.map { (now - $0).milliseconds }
+            )
+        }
+    }
+
+    private func services() -> [DirectorStatus.Service] {
+        runtime.configuration.services.enumerated().map { index, service in
+            let sums = (try? runtime.host.plane.serviceCounters.sum(UInt32(index))) ?? [0, 0, 0, 0]
+            return DirectorStatus.Service(
+                name: service.name,
+                address: "\(service.address)",
+                policy: service.policy,
+                replay: service.replay.name,
+                forwarding: service.forwarding,
+                framesToOwner: sums[0],
+                framesToGroup: sums[1],
+                newFlows: sums[2],
+                bytes: sums[3]
+            )
+        }
+    }
+
+    private static let counterNames = [
+        "frames", "to_owner", "to_group", "new_flows", "no_backend", "no_flow", "malformed", "fragments", "not_ours",
+        "slot_down", "table_full",
+    ]
+
+    private func counters() -> [String: UInt64] {
+        let sums = (try? runtime.host.plane.counters.sum()) ?? []
+        return Dictionary(zip(Self.counterNames, sums)) { first, _ in first }
+    }
+
+    private func rejected() -> [String: UInt64] {
+        var rejected = Dictionary(
+            runtime.failures.nonZero.map { ($0.cause.name, $0.count) }) { first, _ in first }
+        let drops = runtime.machine.drops
+        for (name, count) in [
+            ("message-of-another-life", drops.wrongLife), ("message-old", drops.stale),
+            ("peer-unknown", drops.unknownSender), ("message-unexpected", drops.unexpected),
+        ] where count > 0 { rejected[name, default: 0] += count }
+        return rejected
+    }
+
+    private func record(_ takeOver: TakeOverRecord) -> TakeoverRecord {
+        var record = TakeoverRecord(
+            slot: Int(takeOver.slot.rawValue),
+            victim: takeOver.victim,
+            backup: takeOver.backup,
+            sign: takeOver.sign.name,
+            lastHeartbeatNs: takeOver.lastHeartbeat.nanoseconds,
+            detectedNs: takeOver.detected.nanoseconds,
+            orderedNs: takeOver.ordered.nanoseconds
+        )
+        record.settledNs = takeOver.settled?.nanoseconds
+        record.tDMs = takeOver.detection.milliseconds
+        guard let report = takeOver.report else { return record }
+        let moments = report.moments
+        record.startedNs = moments.started?.nanoseconds
+        record.probeFirstNs = moments.firstProbe?.nanoseconds
+        record.answerFirstNs = moments.firstAnswer?.nanoseconds
+        record.adoptedFirstNs = moments.firstAdoption?.nanoseconds
+        record.firstReplyNs = moments.firstReply?.nanoseconds
+        record.firstNewByteNs = moments.firstNewByte?.nanoseconds
+        record.settledOnBackupNs = moments.settled?.nanoseconds
+        record.finishedNs = moments.finished?.nanoseconds
+        record.connections = Int(report.connections)
+        record.adopted = Int(report.adopted)
+        record.caughtUpBytes = report.caughtUpBytes
+        for cause in ResetCause.allCases where report.resets(cause) > 0 {
+            record.reset[cause.name] = Int(report.resets(cause))
+        }
+        record.tRMs = report.times.response?.milliseconds
+        record.tCMs = report.times.reconstruction?.milliseconds
+        record.tAMs = report.times.application?.milliseconds
+        record.tFMs = report.times.catchUp?.milliseconds
+        return record
+    }
+}

@@ -1,0 +1,82 @@
+import Model
+
+/// Clients that are not like the others: each downloads 200 MB, and its server's cable is cut in the middle.
+let clientScenarios: [Scenario] = [
+    client("client-without-timestamps", "without TCP timestamps") {
+        try $0.setKernel("client", ["net.ipv4.tcp_timestamps=0"])
+    },
+    client("client-without-sack", "without selective acknowledgment") {
+        try $0.setKernel("client", ["net.ipv4.tcp_sack=0"])
+    },
+    client("client-without-window-scaling", "without window scaling") {
+        try $0.setKernel("client", ["net.ipv4.tcp_window_scaling=0"])
+    },
+    client("client-with-mss-536", "with an MSS of 536") { lab in
+        try require(Topology.enter(lab.plan, "client", [
+            "ip", "route", "replace", "default", "via", LabPlan.clientGateway.description, "advmss", "536",
+        ]))
+    },
+    client("client-with-loss", "behind a link that loses 1 % at random", prepare: loseOnePercent),
+    Scenario(
+        "client-reads-slowly",
+        "A client that reads 200 kB each second from a small buffer when its server fails: right SHA-256."
+    ) { try stalledReader($0, rate: 200_000) },
+    Scenario(
+        "client-zero-window",
+        "A client that has closed its window when its server fails, and opens it later: right SHA-256."
+    ) { try stalledReader($0, rate: 0) },
+]
+
+private func client(_ name: String, _ what: String, prepare: @escaping @Sendable (Lab) throws -> Void) -> Scenario {
+    Scenario(name, "A client \(what); its server fails in the middle of 200 MB: right SHA-256.") { context in
+        try context.withLab { lab in
+            try prepare(lab)
+            var options = Demo.Options()
+            options.failAt = 0.5
+            let report = try Demo(options: options, console: context.console).run(in: lab)
+            try expect(report.passed, report.complaints.joined(separator: "; "))
+            var figures = report.takeover?.figures(failure: Instant(nanoseconds: report.failureNs)) ?? [:]
+            figures["stall_ms"] = .number(report.hit.map(\.stallMs).max() ?? 0)
+            return figures
+        }
+    }
+}
+
+/// Drops one frame of a hundred in each direction. Frames of the real size: a lost super-frame would be 44 at once.
+@Sendable private func loseOnePercent(_ lab: Lab) throws {
+    guard Requirements.isOnPath("nft") else {
+        throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
+    }
+    let rules = "table netdev lab { chain loss { type filter hook ingress device %s priority 0; numgen random mod 100 < 1 drop; } }"
+    for (node, port) in [("client", "eth0"), ("router", "client")] {
+        try require(Topology.enter(lab.plan, node, ["ethtool", "-K", port, "tso", "off", "gso", "off", "gro", "off"]))
+        let parts = rules.split(separator: "%s")
+        try require(Topology.enter(lab.plan, node, ["nft", parts.joined(separator: port)]))
+    }
+}
+
+private func stalledReader(_ context: ScenarioContext, rate: Int) throws -> Figures {
+    var options = LabOptions()
+    options.fileSize = 20_000_000
+    return try context.withLab(options) { lab in
+        var request = BulkDownload.Request()
+        request.count = 1
+        request.rate = 8_000_000
+        request.receiveBuffer = 65536
+        let bulk = try BulkDownload(lab: lab, request)
+        defer { bulk.cancel() }
+        let (victim, _) = try waitForSpread(bulk, lab, total: 8_000_000)
+        bulk.setRate(rate)
+        // Long enough for the buffer to fill and the window to close.
+        pause(milliseconds: 1000)
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut")
+        let report = try lab.settledTakeover(of: victim, after: failure)
+        pause(milliseconds: 2000)
+        bulk.setRate(nil)
+        let result = try bulk.results(timeout: 60).first
+        guard let result, let file = lab.file() else { throw LabError.failed("no result") }
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        return report.figures(failure: failure)
+    }
+}

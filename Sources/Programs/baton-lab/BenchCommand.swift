@@ -1,0 +1,30 @@
+import ArgumentParser
+import Glibc
+import LabKit
+
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench-takeover",
+        abstract: "Measure the stall that a client sees, and the take-over of many connections.")
+
+    @Option(help: "How many cables are cut for the stall.")
+    var runs = 20
+    @Option(help: "How many live connections the failing server has in the second part.")
+    var connections = 1000
+    @Option(help: "The directory of baton-director, baton-agent and batonctl. (default: that of baton-lab)")
+    var programs: String?
+    @Flag(help: "Print JSON; what a person reads goes to standard error.")
+    var json = false
+
+    func validate() throws {
+        guard (1...1000).contains(runs) else { throw ValidationError("--runs: from 1 to 1000") }
+        guard (1...10_000).contains(connections) else { throw ValidationError("--connections: from 1 to 10000") }
+    }
+
+    func run() throws {
+        let context = ScenarioContext(console: Console(json: json), programs: programs, labName: "bench\(getpid())")
+        let report = try Bench.run(context, runs: runs, connections: connections)
+        for line in report.lines { context.console.line(line) }
+        if json { print(try JSONValue.text(report)) }
+    }
+}

@@ -1,0 +1,37 @@
+import AdminProtocol
+import ArgumentParser
+import ControlPlane
+
+@main
+struct Batonctl: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "batonctl",
+        abstract: "Asks a Baton daemon what it knows.",
+        discussion: "See batonctl(8).",
+        subcommands: [StatusCommand.self, FlowsCommand.self]
+    )
+}
+
+/// Where the daemon is, and how to print.
+struct Connection: ParsableArguments {
+    @Option(help: "The daemon's socket.")
+    var socket = "/run/baton/director.sock"
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    /// Asks, and gives the answer's bytes.
+    func ask(_ request: AdminRequest) throws -> [UInt8] {
+        try AdminClient(path: socket).request(request)
+    }
+
+    func decode<Answer: Decodable>(_ type: Answer.Type, _ bytes: [UInt8]) throws -> Answer {
+        if let failure = try? AdminJSON.decode(AdminFailure.self, from: bytes) { throw ValidationError(failure.error) }
+        return try AdminJSON.decode(type, from: bytes)
+    }
+}
+
+/// Prints bytes that are a line of JSON.
+func printJSON(_ bytes: [UInt8]) {
+    print(String(decoding: bytes, as: UTF8.self))
+}
