@@ -12,7 +12,7 @@ PREFIX ?= /usr/local
 
 # Everything by its Debian name; `dependencies` asks dpkg first, so that a machine that has them needs no network.
 PACKAGES := libbpf-dev libnftnl-dev libmnl-dev libpcap-dev libelf-dev zlib1g-dev pkg-config \
-	nginx-light curl iproute2 nftables ethtool mandoc python3-minimal openssh-server
+	nginx-light libnginx-mod-http-echo curl iproute2 nftables ethtool procps util-linux mandoc
 
 dependencies:
 	@missing=(); for package in $(PACKAGES); do \

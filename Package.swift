@@ -2,7 +2,10 @@
 import PackageDescription
 
 // The layers of docs/ARCHITECTURE.md are folders below Sources; arrows point down only.
+//
+// Tests look at internals (@testable) of release builds too: the one build that is tested is the one that is shipped.
 let strict: [SwiftSetting] = [
+    .unsafeFlags(["-enable-testing"], .when(configuration: .release)),
     .swiftLanguageMode(.v6),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
@@ -155,6 +158,7 @@ let package = Package(
                 "Configuration", "ControlPlane", "LinuxBase", "LinuxBPF",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]
         ),
         // L5: the programs
@@ -164,5 +168,28 @@ let package = Package(
         program("baton-lab", ["LabKit"]),
         // Tests
         tests("ModelTests", ["Model"]),
+        tests("WireTests", ["Wire", "Model"]),
+        tests("TrackingTests", ["Tracking", "Wire", "Model"]),
+        tests("TakeoverTests", ["Takeover", "Tracking", "Wire", "Model"]),
+        tests("ClusterTests", ["Cluster", "Wire", "Model", "ModuleInterfaces", "BuiltinModules"]),
+        tests("BuiltinModulesTests", ["BuiltinModules", "ModuleInterfaces", "Model"]),
+        tests("SimulationTests", ["SimulationKit", "Model"]),
+        tests("BPFTests", ["LinuxBPF", "BPFObjects", "CContract", "Model", "CLinux"]),
+        tests(
+            "LinuxEdgesTests",
+            ["Model", "CLinux", "LinuxBase", "LinuxNetfilter", "LinuxCapture", "LinuxNetwork"]
+        ),
+        tests("ConfigurationTests", ["Configuration", "Model"]),
+        tests(
+            "ControlPlaneTests",
+            nio + [
+                "ControlPlane", "Model",
+                .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "Crypto", package: "swift-crypto"),
+            ]
+        ),
+        tests("LabKitTests", ["LabKit", "Model"]),
+        tests("ScenarioTests", ["LabKit"]),
     ]
 )

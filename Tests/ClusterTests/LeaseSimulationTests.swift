@@ -44,7 +44,8 @@ struct LeaseSimulationTests {
             total.steps += world.counts.steps
         }
         print("simulation: \(total)")
-        // A simulation in which nothing happens proves nothing.
+        // A simulation in which nothing happens proves nothing; a single seed that is looked at may be quiet.
+        guard TestEnvironment.seeds(0..<Self.usualSeeds).count >= 20 else { return }
         #expect(total.takeOversStarted > 0 && total.takeOversSettled > 0 && total.fencesAcknowledged > 0)
     }
 

@@ -44,7 +44,8 @@ struct MachineInputTests {
         .datagram(
             Datagram(
                 sender: BackendID(rawValue: 0), senderLife: Life(rawValue: life),
-                receiverLife: Life(rawValue: director), sequence: sequence, sentAt: Self.start, body: .heartbeat(Heartbeat(lease: .milliseconds(45)))))
+                receiverLife: Life(rawValue: director), sequence: sequence, sentAt: Self.start,
+                body: .heartbeat(Heartbeat(lease: .milliseconds(45)))))
     }
 
     @Test("Joins that are refused, and why")

@@ -9,7 +9,8 @@ extension LabTests {
         @Test func servesFilesAndLeavesNothing() throws {
             try withNetwork("tlife") { lab in
                 let file = try #require(lab.file())
-                let sum = try lab.run(in: "client", command: ["sh", "-c", "curl -s http://192.0.2.12/large.bin | sha256sum"])
+                let sum = try lab.run(
+                    in: "client", command: ["sh", "-c", "curl -s http://192.0.2.12/large.bin | sha256sum"])
                 #expect(sum.output.hasPrefix(file.sha256 + " "))
                 let head = try lab.run(in: "client", command: ["curl", "-sI", "http://192.0.2.11/large.bin"]).output
                 #expect(head.contains("Content-Length: \(file.size)"))

@@ -4,7 +4,9 @@ import Testing
 @testable import LabKit
 
 /// A lab of the network and the web servers alone, taken down whatever happens.
-func withNetwork<Result>(_ name: String, backends: Int = 2, size: Int = 20_000_000, _ body: (Lab) throws -> Result) throws -> Result {
+func withNetwork<Result>(_ name: String, backends: Int = 2, size: Int = 20_000_000, _ body: (Lab) throws -> Result)
+    throws -> Result
+{
     try Lab.built(Lab(name: name, options: networkOptions(backends: backends, size: size)), body)
 }
 
@@ -31,7 +33,7 @@ func leftovers(_ lab: String) throws -> [String] {
 
 /// The program, built beside the tests.
 func labProgram() throws -> String {
-    let path = Requirements.ownDirectory + "/baton-lab"
+    let path = Requirements.programDirectory + "/baton-lab"
     try #require(fileExists(path), "\(path) is not built")
     return path
 }

@@ -28,7 +28,8 @@ import Testing
             how: "link", victim: "web2", backup: "web3", failureNs: 1_000_000_000, bytesAtFailure: 10, size: 20,
             sha256: "aa", takeover: TakeoverReport(try JSONValue(text: takeover)), clients: [], complaints: [])
         report.clients = [
-            .init(before: before, after: after, bytes: 20, sha256: right ? "aa" : "bb", right: right, stallMs: 61,
+            .init(
+                before: before, after: after, bytes: 20, sha256: right ? "aa" : "bb", right: right, stallMs: 61,
                 arrivalStallMs: 95, error: "")
         ]
         report.judge()
@@ -46,7 +47,9 @@ import Testing
     @Test func timelineIsInOrderAndNamesAll() throws {
         let lines = Demo.timeline(try report())
         let text = lines.joined(separator: "\n")
-        let words = ["cable cut", "detection", "order", "probe", "adoption", "new byte", "served before", "served after"]
+        let words = [
+            "cable cut", "detection", "order", "probe", "adoption", "new byte", "served before", "served after",
+        ]
         var place = text.startIndex
         for word in words {
             let found = try #require(text[place...].range(of: word), "\(word) is missing or out of order")

@@ -7,33 +7,37 @@ public struct BackupConnection {
     public internal(set) var slot: SlotID
     /// The client's initial sequence number, from its SYN.
     public internal(set) var irs: SequenceNumber
-    /// The server's, from the ACK that completes the handshake; nil until that was seen.
+    /// The server's, from the ACK that completes the handshake; nil until that was seen. A guess, good for counting
+    /// ACKs from but not for an adoption, when `unprotected` is `handshakeUnknown`.
     public internal(set) var iss: SequenceNumber?
     /// What the client announced in its SYN.
     public internal(set) var client: HandshakeOptions
     /// Reply bytes that the client has acknowledged, counted from ISS + 1 without wrapping.
     public internal(set) var sndUna: UInt64
-    /// Where the client's window ended, counted likewise.
+    /// Where the client's window ended, counted likewise; as if both sides had agreed to scale windows.
     public internal(set) var rightEdge: UInt64
     /// The client's latest timestamps; nil before the first and when the option is not in use.
     public internal(set) var timestamps: TCPTimestamps?
     public internal(set) var lastSeen: Instant
     /// Where the client's FIN stands, counted from IRS + 1; nil while it has not closed.
     public internal(set) var finOffset: UInt64?
+    /// The end of what the client is known to have sent, counted from IRS + 1, FIN excluded. Above `journalLength`
+    /// where bytes are missing: on their way, or lost to the tap.
+    public internal(set) var clientSent: UInt64 = 0
     /// Why this connection cannot be replayed; nil while it can.
     public internal(set) var unprotected: ResetCause?
     var journal = Journal()
-    /// How many ranges wait behind a hole; they are in the tracker's own table.
-    var waitingRanges: UInt8 = 0
     var generation: UInt32
 
-    /// Client bytes that are journalled, contiguous from IRS + 1.
+    /// Client bytes that are there, contiguous from IRS + 1; of an unprotected connection: that were seen.
     public var journalLength: UInt64 { journal.length }
+
+    /// The client has closed its half, and everything before its FIN is there.
+    public var isHalfClosed: Bool { finOffset == journal.length }
 
     /// The sequence number that the client's next byte has, as far as the journal knows.
     public var clientNext: SequenceNumber {
-        let closed = finOffset == journal.length ? 1 : 0
-        return irs.advanced(by: 1 + Int(truncatingIfNeeded: journal.length) + closed)
+        irs.advanced(by: 1 + Int(truncatingIfNeeded: journal.length) + (isHalfClosed ? 1 : 0))
     }
 
     /// The highest ACK of the client, as it stood in the header.
@@ -51,6 +55,12 @@ public struct BackupConnection {
         self.lastSeen = now
         self.generation = generation
     }
+
+    /// The place in the client's stream of a sequence number, nearest to what is expected: an upload may wrap.
+    func place(of sequence: SequenceNumber) -> Int64 {
+        let expected = irs.advanced(by: 1 + Int(truncatingIfNeeded: journal.length))
+        return Int64(bitPattern: journal.length) + Int64(sequence.distance(from: expected))
+    }
 }
 
 /// Names a backup connection; stays valid as long as the connection is tracked, and never names another one.
@@ -67,13 +77,20 @@ public struct TrackerCounters: Hashable, Sendable {
     public var unknown: UInt64 = 0
     public var retransmitted: UInt64 = 0
     public var outOfOrder: UInt64 = 0
-    /// Out-of-order data beyond the bound: forgotten, the client's retransmission brings it again.
+    /// Out-of-order data that found too many gaps already: those connections lost their protection, for the server
+    /// may have kept the data and the client will not send it again.
     public var outOfOrderDropped: UInt64 = 0
+    /// Frames that fit nothing: far outside the connection's sequence space, or a RST that the server will not obey.
+    public var unfitting: UInt64 = 0
     public var expired: UInt64 = 0
     public var reset: UInt64 = 0
     public var replaced: UInt64 = 0
+    /// Unfinished handshakes forgotten because the table was full.
+    public var evicted: UInt64 = 0
     /// SYNs that found the table full: those connections are not protected.
     public var tableFull: UInt64 = 0
     /// Connections that lost their protection.
     public var unprotected: UInt64 = 0
+
+    public init() {}
 }

@@ -3,59 +3,48 @@ import Wire
 
 /// Follows the connections of predecessors from what their clients send ([Z] II-E).
 ///
-/// A pure machine: it is given frames and a clock. One thread owns it. Nothing is allocated for a packet in order once
-/// the journals' slabs are there.
+/// A pure machine: it is given frames and a clock. One thread owns it. Nothing is allocated for a packet once the slabs
+/// of the journals and the list of gaps have grown to what the load needs.
+///
+/// Known gap: ISS comes from the first frame with SEQ = IRS + 1, as in [Z]. Where the server speaks first, and the
+/// handshake's last ACK was lost between director and backup only, and the frame seen first is the client's answer to
+/// what the server said, ISS comes out too high. Services that speak first must have the replay policy `none`.
 public struct Tracker: ~Copyable {
-    /// Bounds and time-outs.
-    public struct Parameters: Sendable {
-        public var connections = Limits.backupConnections
-        /// Bytes of one journal.
-        public var journalBytesPerConnection = Limits.journalBytesPerConnection
-        /// Bytes of all journals.
-        public var journalBytes = Limits.journalBytes
-        /// Bytes that wait behind a hole, for each connection.
-        public var waitingBytes = 256 << 10
-        /// How long a connection is kept after the client's FIN without another frame ([Z] II-E).
-        public var closedTimeout = Interval.seconds(60)
-        public var idleTimeout = Interval.seconds(3600)
-
-        public init() {}
-    }
-
-    public let parameters: Parameters
-    public private(set) var counters = TrackerCounters()
+    public let parameters: TrackerParameters
+    public internal(set) var counters = TrackerCounters()
     /// Connections that are tracked now.
     public private(set) var count = 0
 
-    private var connections: [BackupConnection?] = []
+    var connections: [BackupConnection?] = []
     private var free: [Int] = []
     private var index: FlowIndex
-    private var store: ChunkStore
-    private var waiting: [Int: [WaitingRange]] = [:]
+    var store: ChunkStore
+    var ranges: RangeStore
     private var profiles: [SlotID: HandshakeOptions] = [:]
     private var generation: UInt32 = 0
     private var sweepPlace = 0
 
-    /// Client bytes that came before those in front of them.
-    private struct WaitingRange {
-        var start: UInt64
-        var bytes: [UInt8]
-        var end: UInt64 { start + UInt64(bytes.count) }
-    }
-
     /// - Parameter secret: random numbers, so that clients cannot make the table slow.
-    public init(parameters: Parameters = Parameters(), secret: (UInt64, UInt64)) {
+    public init(parameters: TrackerParameters = TrackerParameters(), secret: (UInt64, UInt64)) {
+        var parameters = parameters
+        parameters.connections = max(parameters.connections, 1)
+        parameters.journalBytesPerConnection = min(parameters.journalBytesPerConnection, ChunkMap.byteLimit)
         self.parameters = parameters
         index = FlowIndex(capacity: parameters.connections, secret: secret)
         store = ChunkStore(byteLimit: parameters.journalBytes)
-        connections.reserveCapacity(min(parameters.connections, 4096))
+        ranges = RangeStore(capacity: parameters.gaps)
+        // Address space only: pages are used as connections come.
+        connections.reserveCapacity(parameters.connections)
+        free.reserveCapacity(parameters.connections)
     }
 
-    /// Bytes of journals in use.
+    /// Bytes of journals in use, in whole chunks.
     public var journalBytesInUse: Int { store.chunksInUse * ChunkStore.chunkBytes }
 
     /// Bytes that a connection takes without its journal; stated in the documentation.
-    public static var bytesPerConnection: Int { MemoryLayout<BackupConnection?>.stride + 2 * MemoryLayout<Int32>.stride }
+    public static var bytesPerConnection: Int {
+        MemoryLayout<BackupConnection?>.stride + MemoryLayout<Int>.stride + 2 * MemoryLayout<Int32>.stride
+    }
 
     // MARK: Frames
 
@@ -64,31 +53,32 @@ public struct Tracker: ~Copyable {
     /// - Parameter bytes: what was captured; `frame.payload` is a range of it.
     public mutating func handle(_ frame: TCPFrame, in bytes: UnsafeRawBufferPointer, slot: SlotID, now: Instant) {
         counters.frames &+= 1
+        let payload = UnsafeRawBufferPointer(rebasing: bytes[frame.payload])
         let place = find(frame.flow)
         if frame.flags.contains(.syn) {
-            if !frame.flags.contains(.ack) { handleSYN(frame, in: bytes, slot: slot, place: place, now: now) }
+            // A client sends SYN with none of the others; Linux drops such combinations too.
+            guard frame.flags.isDisjoint(with: [.ack, .rst, .fin]) else {
+                counters.unfitting &+= 1
+                return
+            }
+            handleSYN(frame, payload, slot: slot, place: place, now: now)
             return
         }
         guard let place, var connection = connections[place] else {
             counters.unknown &+= 1
             return
         }
-        connections[place] = nil
-        connection.lastSeen = now
-        connection.slot = slot
         if frame.flags.contains(.rst) {
-            connections[place] = connection
-            if isAcceptable(frame, connection) { remove(place: place, counting: \.reset) }
+            if isObeyed(frame, connection) { remove(place: place, counting: \.reset) } else { counters.unfitting &+= 1 }
             return
         }
-        if frame.flags.contains(.ack) { acknowledge(frame, &connection) }
-        receive(frame, in: bytes, place: place, &connection)
+        handleSegment(frame, payload, slot: slot, &connection, now: now)
         connections[place] = connection
     }
 
     private mutating func handleSYN(
         _ frame: TCPFrame,
-        in bytes: UnsafeRawBufferPointer,
+        _ payload: UnsafeRawBufferPointer,
         slot: SlotID,
         place: Int?,
         now: Instant
@@ -102,6 +92,7 @@ public struct Tracker: ~Copyable {
             }
             remove(place: place, counting: \.replaced)
         }
+        if count >= parameters.connections { evict() }
         guard count < parameters.connections else {
             counters.tableFull &+= 1
             return
@@ -116,172 +107,155 @@ public struct Tracker: ~Copyable {
             now: now
         )
         connection.timestamps = frame.timestamps
+        // Data in a SYN (RFC 7413): whether the server took it, the client's next segment tells.
+        if frame.payloadLength > 0 { receive(frame, payload, at: 0, &connection) }
         let new = free.popLast() ?? connections.count
         if new == connections.count { connections.append(nil) }
         index.insert(frame.flow, at: new)
         count += 1
         counters.connections &+= 1
-        // Data in a SYN (RFC 7413) belongs to the stream; whether the server took it, the client's next bytes tell.
-        if frame.payloadLength > 0 { lose(&connection, .handshakeUnknown) }
         connections[new] = connection
     }
 
-    /// ISS, SND.UNA and the window.
-    private mutating func acknowledge(_ frame: TCPFrame, _ connection: inout BackupConnection) {
-        guard let iss = connection.iss else {
-            learnISS(frame, &connection)
+    private mutating func handleSegment(
+        _ frame: TCPFrame,
+        _ payload: UnsafeRawBufferPointer,
+        slot: SlotID,
+        _ connection: inout BackupConnection,
+        now: Instant
+    ) {
+        let start = connection.place(of: frame.sequence)
+        let length = Int64(bitPattern: connection.journalLength)
+        // No window is longer than 2^30 (RFC 7323 2.3): this is of another connection, or of nobody's.
+        guard frame.flags.contains(.ack), start > length - 1 << 30, start < length + 1 << 30 else {
+            counters.unfitting &+= 1
             return
         }
-        let known = iss.advanced(by: 1 + Int(truncatingIfNeeded: connection.sndUna))
-        let moved = frame.acknowledgment.distance(from: known)
-        guard moved >= 0 else { return }
-        connection.sndUna += UInt64(moved)
-        update(frame, &connection)
+        connection.lastSeen = now
+        connection.slot = slot
+        if connection.iss == nil { learnISS(frame, at: start, &connection) }
+        acknowledge(frame, &connection)
+        // A keepalive's SEQ is one below what the client sends next, any other segment's is that or older.
+        if start > 0 { connection.clientSent = max(connection.clientSent, UInt64(start)) }
+        if frame.payloadLength > 0 || frame.flags.contains(.fin) { receive(frame, payload, at: start, &connection) }
+        // The sequence number of the FIN is no byte of the stream.
+        if let fin = connection.finOffset { connection.clientSent = min(connection.clientSent, fin) }
     }
+
+    // MARK: The reply's side
 
     /// [Z] II-E: the ACK that completes the handshake has SEQ = IRS + 1 and ACK = ISS + 1.
     ///
     /// When that ACK was lost on the client's side, the first data does the same duty: a server that has not seen the
     /// handshake complete cannot have sent a byte yet. A frame that is further on tells nothing for certain, and an ISS
-    /// that is wrong by a byte would splice a reply in the wrong place.
-    private mutating func learnISS(_ frame: TCPFrame, _ connection: inout BackupConnection) {
-        guard connection.unprotected != .handshakeUnknown else { return }
-        guard frame.sequence == connection.irs.advanced(by: 1) else {
-            lose(&connection, .handshakeUnknown)
-            return
-        }
+    /// that is wrong by a byte would splice a reply in the wrong place. So it is with a server that took the data of
+    /// the SYN, which may reply before this ACK. The number is good all the same for counting ACKs from.
+    private mutating func learnISS(_ frame: TCPFrame, at start: Int64, _ connection: inout BackupConnection) {
         connection.iss = frame.acknowledgment.advanced(by: -1)
-        update(frame, &connection)
+        if start != 0 { lose(&connection, .handshakeUnknown) }
+        // A server that refused timestamps gets segments without them.
+        if frame.timestamps == nil { connection.timestamps = nil }
     }
 
-    private func update(_ frame: TCPFrame, _ connection: inout BackupConnection) {
+    /// SND.UNA, the window, the clocks.
+    private mutating func acknowledge(_ frame: TCPFrame, _ connection: inout BackupConnection) {
+        guard let known = connection.acknowledged else { return }
+        let moved = frame.acknowledgment.distance(from: known)
+        guard moved >= 0 else { return }
+        // The director shows the group an ACK at least every 2^29 bytes (BATON_GROUP_ACK_DISTANCE), and no window is
+        // longer than 2^30.
+        if moved > 3 << 29 { lose(&connection, .acknowledgmentImpossible) }
+        connection.sndUna += UInt64(moved)
         let scale = UInt64(connection.client.windowScale ?? 0)
         connection.rightEdge = max(connection.rightEdge, connection.sndUna + UInt64(frame.window) << scale)
-        guard let timestamps = frame.timestamps else { return }
-        if let known = connection.timestamps, Int32(bitPattern: timestamps.value &- known.value) < 0 { return }
-        connection.timestamps = timestamps
+        guard let timestamps = frame.timestamps, let latest = connection.timestamps else { return }
+        if Int32(bitPattern: timestamps.value &- latest.value) >= 0 { connection.timestamps = timestamps }
     }
 
     // MARK: Client bytes
 
     private mutating func receive(
         _ frame: TCPFrame,
-        in bytes: UnsafeRawBufferPointer,
-        place: Int,
+        _ payload: UnsafeRawBufferPointer,
+        at start: Int64,
         _ connection: inout BackupConnection
     ) {
-        guard connection.unprotected == nil else { return }
-        let first = connection.irs.advanced(by: 1)
-        // Where the segment starts, counted from IRS + 1; nearest to what is expected, so that a long upload may wrap.
-        let expected = first.advanced(by: Int(truncatingIfNeeded: connection.journal.length))
-        let start = Int64(bitPattern: connection.journal.length) + Int64(frame.sequence.distance(from: expected))
-        if frame.payloadLength > 0 {
-            guard !frame.isCutShort else {
-                lose(&connection, .journalHole)
-                return
-            }
-            guard start >= 0 else { return }
-            let payload = UnsafeRawBufferPointer(rebasing: bytes[frame.payload])
-            take(payload, at: UInt64(start), place: place, &connection)
+        let end = start + Int64(frame.payloadLength)
+        if frame.flags.contains(.fin), end >= 0 { noteFIN(at: UInt64(end), &connection) }
+        guard frame.payloadLength > 0, end > 0 else { return }
+        if let fin = connection.finOffset, end > Int64(bitPattern: fin) { lose(&connection, .conflictingBytes) }
+        let length = Int64(bitPattern: connection.journalLength)
+        connection.clientSent = max(connection.clientSent, UInt64(end))
+        if connection.unprotected == nil, end > length || !isKeepalive(frame) {
+            keep(frame, payload, start: start, end: end, &connection)
         }
-        if frame.flags.contains(.fin), start >= 0, connection.unprotected == nil {
-            connection.finOffset = UInt64(start) + UInt64(frame.payloadLength)
+        // Nothing is left to be replayed: RCV.NXT goes on as if the gaps were filled.
+        if connection.unprotected != nil {
+            connection.journal.follow(to: min(connection.clientSent, connection.finOffset ?? .max))
         }
     }
 
-    private mutating func take(
+    private mutating func keep(
+        _ frame: TCPFrame,
         _ payload: UnsafeRawBufferPointer,
-        at start: UInt64,
-        place: Int,
+        start: Int64,
+        end: Int64,
         _ connection: inout BackupConnection
     ) {
-        let end = start + UInt64(payload.count)
-        let known = connection.journal.length
-        if start > known {
-            wait(payload, at: start, place: place, &connection)
+        let length = Int64(bitPattern: connection.journalLength)
+        if frame.isCutShort {
+            if end > length { lose(&connection, .journalHole) }
             return
         }
-        if start < known {
-            counters.retransmitted &+= 1
-            guard agrees(payload, at: start, connection) else {
-                lose(&connection, .conflictingBytes)
-                return
-            }
-        }
-        guard end > known else { return }
-        append(UnsafeRawBufferPointer(rebasing: payload[Int(known - start)...]), &connection)
-        if connection.waitingRanges > 0 { takeWaiting(place: place, &connection) }
-    }
-
-    private mutating func append(_ bytes: UnsafeRawBufferPointer, _ connection: inout BackupConnection) {
-        let limit = UInt64(parameters.journalBytesPerConnection)
-        guard connection.journal.length + UInt64(bytes.count) <= limit,
-            connection.journal.append(bytes, to: &store)
-        else {
+        guard end <= parameters.journalBytesPerConnection else {
             lose(&connection, .journalFull)
             return
         }
-    }
-
-    /// Whether bytes that came again are those that came first.
-    private func agrees(_ payload: UnsafeRawBufferPointer, at start: UInt64, _ connection: BackupConnection) -> Bool {
-        let end = min(start + UInt64(payload.count), connection.journal.length)
-        var at = 0
-        var same = true
-        connection.journal.visit(start..<end, in: store) { piece in
-            for byte in piece {
-                if payload[at] != byte { same = false }
-                at += 1
-            }
-        }
-        return same
-    }
-
-    private mutating func wait(
-        _ payload: UnsafeRawBufferPointer,
-        at start: UInt64,
-        place: Int,
-        _ connection: inout BackupConnection
-    ) {
-        counters.outOfOrder &+= 1
-        var ranges = waiting[place] ?? []
-        let held = ranges.reduce(0) { $0 + $1.bytes.count }
-        guard ranges.count < 64, held + payload.count <= parameters.waitingBytes else {
+        if start > length { counters.outOfOrder &+= 1 }
+        let fresh = UnsafeRawBufferPointer(rebasing: payload[Int(max(0, -start))...])
+        let outcome = connection.journal.keep(
+            fresh,
+            at: Int(max(0, start)),
+            store: &store,
+            ranges: &ranges,
+            gapLimit: parameters.gapsPerConnection
+        )
+        switch outcome {
+        case .kept(let new):
+            if new < fresh.count { counters.retransmitted &+= 1 }
+        case .conflict: lose(&connection, .conflictingBytes)
+        case .full: lose(&connection, .journalFull)
+        case .tooManyGaps:
             counters.outOfOrderDropped &+= 1
+            lose(&connection, .journalHole)
+        }
+    }
+
+    /// A keepalive may carry one byte of garbage where the last byte was (RFC 9293 3.8.4; Windows sends such).
+    private func isKeepalive(_ frame: TCPFrame) -> Bool {
+        frame.payloadLength == 1 && !frame.flags.contains(.fin)
+    }
+
+    private mutating func noteFIN(at end: UInt64, _ connection: inout BackupConnection) {
+        if let known = connection.finOffset {
+            if known != end { lose(&connection, .conflictingBytes) }
             return
         }
-        ranges.append(WaitingRange(start: start, bytes: Array(payload)))
-        connection.waitingRanges = UInt8(ranges.count)
-        waiting[place] = ranges
-    }
-
-    /// Moves what waited and is now in order into the journal; two copies that differ end the protection there too.
-    private mutating func takeWaiting(place: Int, _ connection: inout BackupConnection) {
-        var moved = true
-        while moved, connection.unprotected == nil, var ranges = waiting[place] {
-            moved = false
-            for (at, range) in ranges.enumerated() where range.start <= connection.journal.length {
-                ranges.remove(at: at)
-                connection.waitingRanges = UInt8(ranges.count)
-                waiting[place] = ranges.isEmpty ? nil : ranges
-                range.bytes.withUnsafeBytes { bytes in
-                    if !agrees(bytes, at: range.start, connection) {
-                        lose(&connection, .conflictingBytes)
-                    } else if range.end > connection.journal.length {
-                        let fresh = Int(connection.journal.length - range.start)
-                        append(UnsafeRawBufferPointer(rebasing: bytes[fresh...]), &connection)
-                    }
-                }
-                moved = true
-                break
-            }
+        if end < connection.journal.end(in: ranges) {
+            lose(&connection, .conflictingBytes)
+            return
         }
-        if connection.unprotected != nil { waiting[place] = nil }
+        connection.finOffset = end
+        connection.clientSent = end
     }
 
-    /// RFC 9293 3.10.7.4: a RST counts when it is in the window; here: at the next byte, or up to a window behind it.
-    private func isAcceptable(_ frame: TCPFrame, _ connection: BackupConnection) -> Bool {
-        (0...65_535).contains(frame.sequence.distance(from: connection.clientNext))
+    /// A server obeys a RST at exactly RCV.NXT (RFC 5961 3.2). That may be anywhere up to what the client has sent,
+    /// where the tap missed bytes. Elsewhere the connection lives on; if it does not, the probe will tell.
+    private func isObeyed(_ frame: TCPFrame, _ connection: BackupConnection) -> Bool {
+        let start = connection.place(of: frame.sequence)
+        let length = Int64(bitPattern: connection.journalLength)
+        let end = Int64(bitPattern: max(connection.clientSent, connection.journalLength))
+        return start >= length && start <= end + (connection.finOffset == nil ? 0 : 1)
     }
 
     /// The connection cannot be replayed any more: its bytes are given back, it stays known so that its client can be
@@ -289,14 +263,13 @@ public struct Tracker: ~Copyable {
     private mutating func lose(_ connection: inout BackupConnection, _ cause: ResetCause) {
         guard connection.unprotected == nil else { return }
         connection.unprotected = cause
-        connection.journal.release(to: &store)
-        connection.waitingRanges = 0
+        connection.journal.release(to: &store, &ranges)
         counters.unprotected &+= 1
     }
 
     // MARK: Connections
 
-    private func find(_ flow: FlowKey) -> Int? {
+    func find(_ flow: FlowKey) -> Int? {
         index.find(flow) { connections[$0]?.flow == flow }
     }
 
@@ -313,7 +286,7 @@ public struct Tracker: ~Copyable {
         return connection
     }
 
-    /// The connections of a slot, in the order of their places.
+    /// The connections of a slot, in the order of their places. Looks at the whole table.
     public func connections(of slot: SlotID) -> [ConnectionHandle] {
         connections.indices.compactMap { place in
             guard let connection = connections[place], connection.slot == slot else { return nil }
@@ -321,9 +294,10 @@ public struct Tracker: ~Copyable {
         }
     }
 
-    /// Copies journalled bytes, counted from IRS + 1; what lies beyond the journal is left out.
+    /// Copies journalled bytes, counted from IRS + 1; what lies beyond the journal is left out, and an unprotected
+    /// connection has none.
     public func journal(_ handle: ConnectionHandle, _ range: Range<UInt64>) -> [UInt8] {
-        guard let connection = self[handle] else { return [] }
+        guard let connection = self[handle], connection.unprotected == nil else { return [] }
         let range = range.clamped(to: 0..<connection.journal.length)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(range.count)
@@ -335,29 +309,47 @@ public struct Tracker: ~Copyable {
         if self[handle] != nil { remove(place: handle.index, counting: nil) }
     }
 
-    /// Forgets all connections of a slot.
+    /// Forgets all connections of a slot, and its profile.
     public mutating func drop(slot: SlotID) {
         for place in connections.indices where connections[place]?.slot == slot { remove(place: place, counting: nil) }
+        profiles[slot] = nil
     }
 
     private mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
         guard var connection = connections[place] else { return }
         index.remove(connection.flow, at: place) { connections[$0]?.flow ?? connection.flow }
-        connection.journal.release(to: &store)
-        waiting[place] = nil
+        connection.journal.release(to: &store, &ranges)
         connections[place] = nil
         free.append(place)
         count -= 1
         if let counter { counters[keyPath: counter] &+= 1 }
     }
 
+    // MARK: Expiry
+
     /// Forgets connections whose time is up; looks at `limit` places, going on where it stopped.
     public mutating func expire(now: Instant, limit: Int = 1024) {
         for _ in 0..<min(limit, connections.count) {
             sweepPlace = sweepPlace + 1 < connections.count ? sweepPlace + 1 : 0
             guard let connection = connections[sweepPlace] else { continue }
-            let timeout = connection.finOffset == nil ? parameters.idleTimeout : parameters.closedTimeout
-            if now - connection.lastSeen > timeout { remove(place: sweepPlace, counting: \.expired) }
+            if now - connection.lastSeen > timeout(of: connection) { remove(place: sweepPlace, counting: \.expired) }
+        }
+    }
+
+    private func timeout(of connection: borrowing BackupConnection) -> Interval {
+        if connection.iss == nil { return parameters.handshakeTimeout }
+        return connection.finOffset == nil ? parameters.idleTimeout : parameters.closedTimeout
+    }
+
+    /// Makes room in a full table as a SYN queue does, so that a flood of SYNs costs only SYNs: an unfinished handshake
+    /// near the sweep's place goes.
+    private mutating func evict() {
+        for _ in 0..<min(64, connections.count) {
+            sweepPlace = sweepPlace + 1 < connections.count ? sweepPlace + 1 : 0
+            if let connection = connections[sweepPlace], connection.iss == nil {
+                remove(place: sweepPlace, counting: \.evicted)
+                return
+            }
         }
     }
 

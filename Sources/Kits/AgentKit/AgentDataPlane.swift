@@ -10,9 +10,6 @@ import Model
 /// The filters stay when the process dies: a lease that nobody renews then ends by itself, and connections that were
 /// adopted go on. `remove` takes everything away. Any thread may use the maps.
 struct AgentDataPlane {
-    /// Network namespaces have inode numbers from here up (the kernel's PROC_NSFS range); the tracepoint filters by it.
-    private static let namespacePath = "/proc/self/ns/net"
-
     let connections: BPFMap<baton_connection_key, baton_connection>
     let guarded: BPFMap<baton_connection_key, UInt64>
     let vips: BPFMap<ContractAddress, UInt32>
@@ -39,9 +36,16 @@ struct AgentDataPlane {
     /// - Parameters:
     ///   - interface: where clients are reached.
     ///   - tun: the agent's own TUN device.
+    ///   - namespace: inode of the network namespace whose sockets the guard watches.
     ///   - folder: for pins, in a BPF file system.
     /// - Throws: `BPFError` that names the step, the verifier's last lines and a remedy.
-    init(interface: UInt32, tun: UInt32, folder: String, connectionsLimit: UInt32) throws(BPFError) {
+    init(
+        interface: UInt32,
+        tun: UInt32,
+        namespace: UInt32,
+        folder: String,
+        connectionsLimit: UInt32
+    ) throws(BPFError) {
         guard try KernelBTF.hasFunction("bpf_sk_assign_tcp_reqsk") else {
             throw BPFError(
                 operation: "adopt connections on", subject: "this kernel", code: 0,
@@ -49,7 +53,7 @@ struct AgentDataPlane {
                 remedy: "run Linux 6.12 or later with CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES"
             )
         }
-        let object = try LoadedAgentObject(folder: folder, connectionsLimit: connectionsLimit)
+        let object = try LoadedAgentObject(folder: folder, namespace: namespace, connectionsLimit: connectionsLimit)
         self.object = object
         self.folder = folder
         connections = try object.connections()
@@ -104,10 +108,10 @@ struct AgentDataPlane {
 private final class LoadedAgentObject {
     private var handle: BPFObjectHandle
 
-    init(folder: String, connectionsLimit: UInt32) throws(BPFError) {
+    init(folder: String, namespace: UInt32, connectionsLimit: UInt32) throws(BPFError) {
         handle = try BPFObjectHandle(.agent)
         try handle.setMaxEntries(of: "connections", connectionsLimit)
-        try handle.setConstant("own_netns_inode", NetworkNamespace.ownInode())
+        try handle.setConstant("own_netns_inode", namespace)
         _ = try handle.load(
             pinningMapsIn: folder,
             layoutVersion: UInt32(BATON_LAYOUT_VERSION),

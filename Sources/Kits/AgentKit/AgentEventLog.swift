@@ -1,5 +1,7 @@
 import Cluster
 import Logging
+import Model
+import Wire
 
 extension AgentEvent {
     /// One line for people; what costs connections or saves them is a warning or a notice, the rest is information.

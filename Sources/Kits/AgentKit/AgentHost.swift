@@ -8,6 +8,7 @@ import LinuxNetwork
 import Logging
 import Model
 import Synchronization
+import Tracking
 import Wire
 
 /// What the agent changes on its machine, and how it is put back: eBPF programs, nftables table, TUN device, VIPs on
@@ -64,6 +65,7 @@ final class AgentHost {
             plane = try AgentDataPlane(
                 interface: interface.index,
                 tun: tun.index,
+                namespace: try NetworkNamespace.ownInode(),
                 folder: configuration.state,
                 connectionsLimit: UInt32(Limits.backupConnections)
             )
@@ -172,8 +174,8 @@ final class AgentHost {
 }
 
 extension DataThread {
-    static func parameters(_ journal: Configuration.AgentConfiguration.Journal) -> TrackerParameters {
-        var parameters = TrackerParameters()
+    static func parameters(_ journal: Configuration.AgentConfiguration.Journal) -> Tracker.Parameters {
+        var parameters = Tracker.Parameters()
         parameters.journalBytesPerConnection = journal.connection
         parameters.journalBytes = journal.total
         return parameters

@@ -1,7 +1,10 @@
 import AdminProtocol
 import Cluster
+import Configuration
+import ControlPlane
 import LinuxBPF
 import Model
+import Tracking
 
 extension AgentRuntime {
     private static let counterNames = [

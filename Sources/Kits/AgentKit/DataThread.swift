@@ -86,7 +86,7 @@ final class DataThread {
         interface: String,
         plane: AgentDataPlane,
         tun: TunDevice,
-        parameters: TrackerParameters,
+        parameters: Tracker.Parameters,
         mailbox: Mailbox,
         report: @escaping @Sendable (DataReport) -> Void
     ) throws {

@@ -5,6 +5,7 @@ import LinuxBPF
 import LinuxBase
 import Logging
 import ServiceLifecycle
+import UnixSignals
 
 /// What both daemons' `main` do: read the key, run one service until a signal, end with a status that says why.
 public enum Daemon {

@@ -1,5 +1,7 @@
 import Cluster
 import Logging
+import Model
+import Wire
 
 extension DirectorEvent {
     /// One line for people; what a failure costs or repairs is a warning or a notice, the rest is information.

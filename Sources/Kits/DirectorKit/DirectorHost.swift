@@ -97,7 +97,7 @@ final class DirectorHost {
     /// Writes the plan into the half of the service's places that is not in use, then points the service there.
     func publish(_ plan: DispatchPlan, of service: ServiceID, at endpoint: Endpoint, forwarding: UInt8) throws {
         let count = UInt32(configuration.services.count)
-        let places = UInt32(BATON_PLAN_PLACES.rawValue) / max(count, 1) / 2
+        let places = UInt32(BATON_PLAN_PLACES) / max(count, 1) / 2
         let half = 1 - (planHalf[service] ?? 1)
         let offset = (UInt32(service.rawValue) * 2 + half) * places
         let table = plan.table.prefix(Int(places)).map(\.rawValue)

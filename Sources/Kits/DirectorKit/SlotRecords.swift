@@ -13,7 +13,7 @@ extension baton_slot_record {
         life = record.life.rawValue
         epoch = record.epoch.rawValue
         state = UInt32(record.state.rawValue)
-        owner = record.owner?.rawValue ?? UInt16(BATON_NO_SLOT.rawValue)
+        owner = record.owner?.rawValue ?? UInt16(BATON_NO_SLOT)
         let proven = record.proven.prefix(SlotRecord.provenLimit)
         proven_count = UInt8(proven.count)
         withUnsafeMutableBytes(of: &self.proven) { bytes in
@@ -48,7 +48,7 @@ extension SlotRecord {
             state: state,
             backend: withUnsafeBytes(of: record.backend) { text($0) },
             life: Life(rawValue: record.life),
-            owner: record.owner == UInt16(BATON_NO_SLOT.rawValue) ? nil : SlotID(rawValue: record.owner),
+            owner: record.owner == UInt16(BATON_NO_SLOT) ? nil : SlotID(rawValue: record.owner),
             ownerName: withUnsafeBytes(of: record.owner_name) { text($0) },
             epoch: Epoch(rawValue: record.epoch),
             proven: withUnsafeBytes(of: record.proven) { slots($0, record.proven_count, SlotRecord.provenLimit) },

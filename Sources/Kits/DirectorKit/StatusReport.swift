@@ -2,6 +2,8 @@ import AdminProtocol
 import CContract
 import Cluster
 import Configuration
+import ControlPlane
+import LinuxBPF
 import LinuxBase
 import Model
 import Wire

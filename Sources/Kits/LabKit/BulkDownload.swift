@@ -56,9 +56,11 @@ public final class BulkDownload: Sendable {
             close(descriptor)
             var loop = BulkLoop(request)
             promise.fulfil(
-                Result { try loop.run(pace: { self.pace.load(ordering: .relaxed) }, isStopped: { self.isStopped }) {
-                    progress in self.shared.withLock { $0 = progress }
-                } })
+                Result {
+                    try loop.run(pace: { self.pace.load(ordering: .relaxed) }, isStopped: { self.isStopped }) {
+                        progress in self.shared.withLock { $0 = progress }
+                    }
+                })
         }
     }
 

@@ -46,7 +46,8 @@ struct BulkLoop {
         while progress.finished < request.count {
             if isStopped() { throw LabError.interrupted }
             connectDue(since: start)
-            let ready = clab_epoll_wait(epoll, &tags, &events, 256, waiting > 0 || clients.count < request.count ? 1 : 20)
+            let ready = clab_epoll_wait(
+                epoll, &tags, &events, 256, waiting > 0 || clients.count < request.count ? 1 : 20)
             let rate = pace()
             for index in 0..<Int(max(0, ready)) { handle(Int(tags[index]), rate, buffer) }
             turnWheel(rate, buffer)
@@ -101,7 +102,9 @@ struct BulkLoop {
         let descriptor = clients[index].descriptor
         let code = clab_socket_error(descriptor)
         guard code == 0 else { return finish(index, error: "connect: \(errorText(code))") }
-        let text = "GET \(request.path) HTTP/1.1\r\nHost: \(request.to.address)\r\nUser-Agent: baton-lab\r\nAccept: */*\r\n\r\n"
+        let text =
+            "GET \(request.path) HTTP/1.1\r\nHost: \(request.to.address)\r\n"
+            + "User-Agent: baton-lab\r\nAccept: */*\r\n\r\n"
         let bytes = Array(text.utf8)
         let sent = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
         guard sent == bytes.count else { return finish(index, error: "send: \(errorText(errno))") }
@@ -192,7 +195,10 @@ struct BulkLoop {
 /// One client of the loop.
 struct BulkClient {
     enum Phase { case connecting, header, body }
-    enum Outcome { case more, whole, garbled(String) }
+    enum Outcome {
+        case more, whole
+        case garbled(String)
+    }
 
     var descriptor: Int32
     var phase = Phase.connecting

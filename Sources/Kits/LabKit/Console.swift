@@ -37,7 +37,10 @@ public final class Console: Sendable {
         let percent = min(100, done * 100 / total)
         let now = Instant.now()
         let speed: Double? = state.withLock { state in
-            guard isTerminal ? (now - state.lastDraw).milliseconds >= 100 || percent == 100 : percent / 10 > state.lastPercent / 10
+            guard
+                isTerminal
+                    ? (now - state.lastDraw).milliseconds >= 100 || percent == 100
+                    : percent / 10 > state.lastPercent / 10
             else { return nil }
             state.lastPercent = percent
             state.lastDraw = now
@@ -50,7 +53,8 @@ public final class Console: Sendable {
         guard let speed else { return }
         let filled = percent * 30 / 100
         let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
-        let text = "\(name) [\(bar)] \(padded(String(percent), 3, right: true)) %  \(byteText(done)) of \(byteText(total))"
+        let text =
+            "\(name) [\(bar)] \(padded(String(percent), 3, right: true)) %  \(byteText(done)) of \(byteText(total))"
             + (speed > 0 ? ", \(byteText(Int(speed)))/s" : "")
         put(isTerminal ? "\r" + padded(text, 90) : text + "\n")
     }

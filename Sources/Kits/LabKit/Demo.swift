@@ -11,7 +11,8 @@ public struct Demo: Sendable {
         public var rate = 25_000_000
         /// The part of the file that has arrived when the server fails.
         public var failAt = 0.4
-        /// How long a frozen server stays frozen, in seconds.
+        /// How long a frozen server stays frozen at most, in seconds: it is thawed when half of the rest of the
+        /// download should have come, so that it wakes up while the client is still being served.
         public var freezeSeconds = 5.0
 
         public init() {}
@@ -38,7 +39,7 @@ public struct Demo: Sendable {
         }
         var request = Download.Request(rate: options.rate)
         // A hung connection must end the demonstration too.
-        let patience = Double(options.size) / Double(options.rate) * 2 + 60
+        let patience = Double(options.size) / Double(options.rate) * 2 + 30
         request.options = ["--max-time", rounded(patience, 0), "--connect-timeout", "10"]
         var downloads: [Download] = []
         defer { for download in downloads { download.cancel() } }
@@ -94,11 +95,13 @@ public struct Demo: Sendable {
         let hit = Set(ports.filter { before[$0] == victim })
         let others = lab.plan.webNodes.filter { $0 != victim }
         var frozen = options.how == .freeze
+        let rest = Double(options.size) * (1 - options.failAt) / Double(options.rate)
+        let thawAfter = min(options.freezeSeconds, rest / 2) * 1000
         var nextLook = Instant.now()
         while !downloads.allSatisfy(\.isFinished) {
             try Interrupts.check()
             show(downloads)
-            if frozen, (Instant.now() - failure).milliseconds >= options.freezeSeconds * 1000 {
+            if frozen, (Instant.now() - failure).milliseconds >= thawAfter {
                 frozen = false
                 try lab.thaw(victim)
                 console.event("\(victim): thawed")
@@ -120,7 +123,8 @@ public struct Demo: Sendable {
         let takeover = try? lab.takeover(of: victim, after: failure)
         var report = DemoReport(
             how: options.how.rawValue, victim: victim, backup: takeover?.backup, failureNs: failure.nanoseconds,
-            bytesAtFailure: bytes, size: file.size, sha256: file.sha256, takeover: takeover, clients: [], complaints: [])
+            bytesAtFailure: bytes, size: file.size, sha256: file.sha256, takeover: takeover, clients: [], complaints: []
+        )
         report.clients = outcomes.map { result, before, after in
             DemoReport.Client(
                 before: before, after: before == victim ? after : before, bytes: result.bytes, sha256: result.sha256,

@@ -41,11 +41,13 @@ struct DemoTimeline {
 
     private var facts: [String] {
         var lines: [String] = []
-        func add(_ name: String, _ text: String) { lines.append("  " + padded(name, 14) + text) }
+        func add(_ name: String, _ text: String) { lines.append("  " + padded(name, 16) + text) }
         add("served before", serverText(\.before))
         add("served after", serverText(\.after))
         if let takeover = report.takeover {
-            add("connections", "\(takeover.connections) on \(takeover.victim), \(takeover.adopted) adopted" + resets(takeover))
+            add(
+                "connections",
+                "\(takeover.connections) on \(takeover.victim), \(takeover.adopted) adopted" + resets(takeover))
             if takeover.caughtUpBytes > 0 { add("caught up", byteText(takeover.caughtUpBytes)) }
         }
         let hit = report.hit
@@ -63,7 +65,11 @@ struct DemoTimeline {
         let sums = Set(report.clients.map(\.sha256)).sorted()
         for sum in sums {
             let count = report.clients.count { $0.sha256 == sum }
-            add("", sum + (report.clients.count == 1 ? "  at the client" : "  at \(count) of \(report.clients.count) clients"))
+            add(
+                "",
+                sum
+                    + (report.clients.count == 1
+                        ? "  at the client" : "  at \(count) of \(report.clients.count) clients"))
         }
         return lines
     }
@@ -71,7 +77,8 @@ struct DemoTimeline {
     private var complaints: [String] { report.complaints.prefix(10).map { "wrong: " + $0 } }
 
     private func resets(_ takeover: TakeoverReport) -> String {
-        takeover.reset.filter { $0.value > 0 }.sorted { $0.key < $1.key }.map { ", \($0.value) reset (\($0.key))" }.joined()
+        takeover.reset.filter { $0.value > 0 }.sorted { $0.key < $1.key }.map { ", \($0.value) reset (\($0.key))" }
+            .joined()
     }
 
     private func serverText(_ server: KeyPath<DemoReport.Client, String?>) -> String {

@@ -8,7 +8,8 @@ public enum Interrupts {
     private static let raised = Atomic<Bool>(false)
     private static let shielded = Atomic<Int>(0)
 
-    /// Call before the first thread is made: blocks SIGINT, SIGTERM and SIGHUP in all threads and waits for them in one.
+    /// Call before the first thread is made: blocks SIGINT, SIGTERM and SIGHUP in all threads, and waits for them in
+    /// one.
     public static func install() {
         signal(SIGPIPE, SIG_IGN)
         // A shell starts background jobs with SIGINT ignored, and an ignored signal never reaches sigwait.

@@ -28,7 +28,7 @@ public final class Lab: Sendable {
         try options.validate()
         plan = try LabPlan(name: name, backends: options.backends)
         self.options = options
-        programs = options.programs ?? Requirements.ownDirectory
+        programs = options.programs ?? Requirements.programDirectory
         self.progress = progress
     }
 
@@ -63,7 +63,9 @@ public final class Lab: Sendable {
         try Requirements.check(options, programs: programs)
         guard !isPresent else {
             throw LabError.state(
-                "a lab named \"\(plan.name)\" is there already; run `baton-lab down --lab \(plan.name)`, or use another --lab")
+                "a lab named \"\(plan.name)\" is there already; run `baton-lab down --lab \(plan.name)`, "
+                    + "or use another --lab"
+            )
         }
         try makeWorkDirectory()
         progress("namespaces baton-\(plan.name)-*")
@@ -105,7 +107,8 @@ public final class Lab: Sendable {
         if freeBytes(plan.directory) > needed { return plan.directory + "/www" }
         guard freeBytes("/var/tmp") > needed else {
             throw LabError.missing(
-                "neither /run nor /var/tmp has \(byteText(needed)) free", remedy: "free some, or ask for a smaller file")
+                "neither /run nor /var/tmp has \(byteText(needed)) free", remedy: "free some, or ask for a smaller file"
+            )
         }
         return plan.fallbackWebRoot
     }
@@ -123,7 +126,8 @@ public final class Lab: Sendable {
         }
     }
 
-    /// Takes a lab away: processes, namespaces, mounts, files. Works after a half-failed `up`, and when nothing is there.
+    /// Takes a lab away: processes, namespaces, mounts, files. Works after a half-failed `up`, and when nothing is
+    /// there.
     ///
     /// Kills only processes within the lab's own namespaces and those that the lab recorded, by number and start time.
     /// A signal does not stop it. Throws what could not be removed, after all the rest was.

@@ -5,7 +5,8 @@ public struct LabOptions: Sendable {
     public var backends = 3
     /// Whether `baton-director` and `baton-agent` run; without them the lab is just a network with web servers.
     public var daemons = true
-    /// The directory of `baton-director`, `baton-agent` and `batonctl`; nil: that of this program.
+    /// The directory of `baton-director`, `baton-agent` and `batonctl`; nil: `BATON_PROGRAMS` of the environment, else
+    /// that of this program.
     public var programs: String?
     /// The size in bytes of `/large.bin`.
     public var fileSize = 200_000_000

@@ -148,7 +148,8 @@ extension Lab {
             guard case .timeout = error else { throw error }
             let state = (try? directorStatus()).flatMap { try? JSONValue.text($0["backends"] ?? .null, pretty: false) }
             throw LabError.failed(
-                "\(error); the director says: \(state ?? "nothing"); its log: \(tail(plan.log("director", "director")))")
+                "\(error); the director says: \(state ?? "nothing"); its log: \(tail(plan.log("director", "director")))"
+            )
         }
     }
 
@@ -170,7 +171,9 @@ extension Lab {
     /// `batonctl status --json` of the director. Throws when the daemon does not answer.
     public func directorStatus() throws -> JSONValue { try control("status", socket: plan.socket) }
 
-    public func agentStatus(_ node: String) throws -> JSONValue { try control("status", socket: plan.agentSocket(node)) }
+    public func agentStatus(_ node: String) throws -> JSONValue {
+        try control("status", socket: plan.agentSocket(node))
+    }
 
     public func directorFlows() throws -> JSONValue { try control("flows", socket: plan.socket) }
 

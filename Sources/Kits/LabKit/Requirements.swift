@@ -34,6 +34,11 @@ enum Requirements {
         return path.split(separator: ":").contains { access("\($0)/\(program)", X_OK) == 0 }
     }
 
+    /// Where the programs are when nobody says so: tests run from another directory than their build's programs.
+    static var programDirectory: String {
+        getenv("BATON_PROGRAMS").map { String(cString: $0) } ?? ownDirectory
+    }
+
     /// The directory of this program's file.
     static var ownDirectory: String {
         let path = readLink("/proc/self/exe") ?? "/"

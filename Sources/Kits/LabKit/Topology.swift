@@ -10,11 +10,15 @@ struct Topology {
     func build(_ progress: (String) -> Void) throws {
         for node in plan.nodes {
             try require(["ip", "netns", "add", plan.namespace(node)])
-            try configure(node, ["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
-                // Without it the kernel resets the client of an adoption (cookie_v4_check).
-                "net.ipv4.tcp_syncookies=1",
-                // No router solicitations and duplicate address detection in captures.
-                "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"])
+            try configure(
+                node,
+                [
+                    "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
+                    // Without it the kernel resets the client of an adoption (cookie_v4_check).
+                    "net.ipv4.tcp_syncookies=1",
+                    // No router solicitations and duplicate address detection in captures.
+                    "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1",
+                ])
             try require(ip(node, "link", "set", "lo", "up"))
         }
         progress("router: bridge br0 \(LabPlan.routerAddress)/24, multicast flooded")
@@ -36,8 +40,12 @@ struct Topology {
         try require(ip("router", "address", "add", "\(LabPlan.routerAddress)/24", "dev", "br0"))
         try require(ip("router", "link", "set", "br0", "up"))
         // No redirects: the director and the back-ends are on the router's own LAN, and must stay out of its way.
-        try configure("router", ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0",
-            "net.ipv4.conf.br0.send_redirects=0", "net.ipv4.conf.default.send_redirects=0"])
+        try configure(
+            "router",
+            [
+                "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0",
+                "net.ipv4.conf.br0.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
+            ])
     }
 
     /// A veth: `eth0` in the node; in the router a port with the node's name.
@@ -63,7 +71,8 @@ struct Topology {
     private func prepareForXDP() throws {
         // A frame that leaves by XDP loses the note that its checksum is still to be filled in: fill it in before.
         try require(nsenter("router", ["ethtool", "-K", "director", "tx", "off"]))
-        // XDP_TX to a veth wakes its peer only if that has an XDP program of its own (veth_xdp_flush); GRO is not enough.
+        // XDP_TX to a veth wakes its peer only if that has an XDP program of its own (veth_xdp_flush): GRO is not
+        // enough.
         let pass = plan.pins + "/pass"
         let code = clab_pin_xdp_pass(pass)
         guard code == 0 else { throw LabError.system("XDP program for the router's port", code: -code) }

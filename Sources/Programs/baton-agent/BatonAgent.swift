@@ -23,7 +23,7 @@ struct BatonAgent: AsyncParsableCommand {
             let key = try Daemon.key(file.value.key)
             if check { return }
             let logger = Daemon.logger("baton-agent", level: file.value.logLevel)
-            let service = AgentService(configuration: file.value, key: key, logger: logger)
+            let service = AgentDaemon(configuration: file.value, key: key, logger: logger)
             try await Daemon.run(service, logger: logger)
         } catch {
             throw ExitCode(Daemon.report(error, program: "baton-agent"))

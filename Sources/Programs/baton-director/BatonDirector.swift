@@ -35,7 +35,7 @@ struct BatonDirector: AsyncParsableCommand {
             let key = try Daemon.key(file.value.key)
             if check { return }
             let logger = Daemon.logger("baton-director", level: file.value.logLevel)
-            let service = DirectorService(
+            let service = DirectorDaemon(
                 configuration: file.value, key: key, registry: registry, logger: logger)
             try await Daemon.run(service, logger: logger)
         } catch {

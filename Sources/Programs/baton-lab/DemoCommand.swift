@@ -43,7 +43,9 @@ struct DemoCommand: ParsableCommand {
         options.backends = backends
         options.programs = programs
         options.fileSize = size.bytes
-        console.line("Baton: \(clients == 1 ? "a download" : "\(clients) downloads") and a server that fails (\(how.rawValue))\n")
+        console.line(
+            "Baton: \(clients == 1 ? "a download" : "\(clients) downloads") and a server that fails (\(how.rawValue))\n"
+        )
         let lab = try Lab(name: name ?? "demo\(getpid())", options: options) { console.line("  " + $0) }
         let report = try Lab.built(lab) { try demo.run(in: $0) }
         for line in Demo.timeline(report) { console.line(line) }

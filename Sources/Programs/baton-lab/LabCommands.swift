@@ -47,7 +47,9 @@ struct Up: ParsableCommand {
             try? built.down()
             throw error
         }
-        console.line("lab \"\(lab.name)\" is up; try: baton-lab exec client --lab \(lab.name) -- curl -I http://\(built.target)/")
+        console.line(
+            "lab \"\(lab.name)\" is up; try: baton-lab exec client --lab \(lab.name) -- curl -I http://\(built.target)/"
+        )
     }
 }
 
@@ -100,7 +102,8 @@ struct Revive: ParsableCommand {
 }
 
 struct StatusCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show a lab's nodes and processes.")
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show a lab's nodes and processes.")
 
     @OptionGroup var lab: LabName
     @Flag(help: "Print JSON.")
@@ -109,7 +112,8 @@ struct StatusCommand: ParsableCommand {
     func run() throws {
         let status = try Lab.existing(name: lab.name).status()
         if json { return print(try JSONValue.text(status)) }
-        print("lab \(status.lab): \(status.ready ? "ready" : "not ready"), \(status.virtualAddress), \(status.directory)")
+        print(
+            "lab \(status.lab): \(status.ready ? "ready" : "not ready"), \(status.virtualAddress), \(status.directory)")
         for node in status.nodes {
             let processes = node.processes.map { "\($0.role) \($0.running ? String($0.process) : "not running")" }
             let notes = (node.cable == "cut" ? ["cable cut"] : []) + (node.frozen ? ["frozen"] : [])

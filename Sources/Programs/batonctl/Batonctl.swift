@@ -10,19 +10,24 @@ struct Batonctl: ParsableCommand {
         discussion: "See batonctl(8).",
         subcommands: [StatusCommand.self, FlowsCommand.self]
     )
+
+    @Option(help: "The daemon's socket.")
+    var socket = "/run/baton/director.sock"
 }
 
 /// Where the daemon is, and how to print.
 struct Connection: ParsableArguments {
-    @Option(help: "The daemon's socket.")
-    var socket = "/run/baton/director.sock"
+    @Option(help: "The daemon's socket (default: /run/baton/director.sock).")
+    var socket: String?
 
     @Flag(help: "Print JSON.")
     var json = false
 
     /// Asks, and gives the answer's bytes.
-    func ask(_ request: AdminRequest) throws -> [UInt8] {
-        try AdminClient(path: socket).request(request)
+    ///
+    /// - Parameter fallback: the socket that was named before the verb.
+    func ask(_ request: AdminRequest, fallback: String) throws -> [UInt8] {
+        try AdminClient(path: socket ?? fallback).request(request)
     }
 
     func decode<Answer: Decodable>(_ type: Answer.Type, _ bytes: [UInt8]) throws -> Answer {

@@ -8,13 +8,14 @@ struct FlowsCommand: ParsableCommand {
         abstract: "The flows that the director knows."
     )
 
+    @ParentCommand var parent: Batonctl
     @OptionGroup var connection: Connection
 
     @Option(help: "How many to list at the most.")
     var limit = 1000
 
     func run() throws {
-        let bytes = try connection.ask(AdminRequest(command: "flows", arguments: ["limit": "\(limit)"]))
+        let bytes = try connection.ask(AdminRequest(command: "flows", arguments: ["limit": "\(limit)"]), fallback: parent.socket)
         if connection.json {
             printJSON(bytes)
             return

@@ -8,10 +8,11 @@ struct StatusCommand: ParsableCommand {
         abstract: "Ring, slots, owners, services and the last take-overs; of an agent, with its socket."
     )
 
+    @ParentCommand var parent: Batonctl
     @OptionGroup var connection: Connection
 
     func run() throws {
-        let bytes = try connection.ask(AdminRequest(command: "status"))
+        let bytes = try connection.ask(AdminRequest(command: "status"), fallback: parent.socket)
         if connection.json {
             printJSON(bytes)
         } else if let status = try? AdminJSON.decode(AgentStatus.self, from: bytes) {

@@ -204,11 +204,18 @@ final class World {
     func give(_ node: Int, _ input: Input) {
         guard isAlive(node) else { return }
         if isFrozen(node) {
-            // Socket buffers are finite.
-            if nodes[node].inbox.count < 500 { nodes[node].inbox.append(input) }
+            // A datagram is lost when the socket buffer is full; a stream is held back by its sender instead.
+            if nodes[node].inbox.count < 500 || !isDatagram(input) { nodes[node].inbox.append(input) }
             return
         }
         step(node, input)
+    }
+
+    private func isDatagram(_ input: Input) -> Bool {
+        switch input {
+        case .agent(.datagram), .director(.datagram): true
+        case .agent, .director: false
+        }
     }
 
     private func thaw(_ node: Int) {

@@ -16,11 +16,15 @@ public enum FrameParser {
             offset += 4
             tags += 1
         }
-        guard type == 0x0800 || type == 0x86dd else { return .rejected(.notIP) }
         let destination = MACAddress(rawValue: UInt64(bytes.big16(0)) << 32 | UInt64(bytes.big32(2)))
         let source = MACAddress(rawValue: UInt64(bytes.big16(6)) << 32 | UInt64(bytes.big32(8)))
         let length = max(wireLength ?? bytes.count, bytes.count)
-        var parsing = parse(ip: bytes, at: offset, wireLength: length)
+        var parsing: FrameParsing
+        switch type {
+        case 0x0800: parsing = parse(ipv4: bytes, at: offset, wireLength: length)
+        case 0x86dd: parsing = parse(ipv6: bytes, at: offset, wireLength: length)
+        case _: return .rejected(.notIP)
+        }
         if case .segment(var frame) = parsing {
             frame.destination = destination
             frame.source = source
@@ -31,20 +35,16 @@ public enum FrameParser {
 
     /// Parses an IP packet without a link header, as a TUN device carries it.
     public static func parse(packet bytes: UnsafeRawBufferPointer) -> FrameParsing {
-        parse(ip: bytes, at: 0, wireLength: bytes.count)
-    }
-
-    private static func parse(ip bytes: UnsafeRawBufferPointer, at offset: Int, wireLength: Int) -> FrameParsing {
-        guard bytes.count > offset else { return .rejected(.malformed) }
-        switch bytes[offset] >> 4 {
-        case 4: return parse(ipv4: bytes, at: offset, wireLength: wireLength)
-        case 6: return parse(ipv6: bytes, at: offset, wireLength: wireLength)
+        guard bytes.count > 0 else { return .rejected(.malformed) }
+        switch bytes[0] >> 4 {
+        case 4: return parse(ipv4: bytes, at: 0, wireLength: bytes.count)
+        case 6: return parse(ipv6: bytes, at: 0, wireLength: bytes.count)
         case _: return .rejected(.notIP)
         }
     }
 
     private static func parse(ipv4 bytes: UnsafeRawBufferPointer, at offset: Int, wireLength: Int) -> FrameParsing {
-        guard bytes.count >= offset + 20 else { return .rejected(.malformed) }
+        guard bytes.count >= offset + 20, bytes[offset] >> 4 == 4 else { return .rejected(.malformed) }
         let headerLength = Int(bytes[offset] & 15) * 4
         // 0: a segment put together beyond 64 KiB (BIG TCP); only the frame knows its length.
         let total = bytes.big16(offset + 2) == 0 ? wireLength - offset : Int(bytes.big16(offset + 2))
@@ -63,7 +63,7 @@ public enum FrameParser {
     }
 
     private static func parse(ipv6 bytes: UnsafeRawBufferPointer, at offset: Int, wireLength: Int) -> FrameParsing {
-        guard bytes.count >= offset + 40 else { return .rejected(.malformed) }
+        guard bytes.count >= offset + 40, bytes[offset] >> 4 == 6 else { return .rejected(.malformed) }
         let announced = Int(bytes.big16(offset + 4))
         let length = announced == 0 ? wireLength - offset - 40 : announced
         guard length >= 0, offset + 40 + length <= wireLength else { return .rejected(.malformed) }
@@ -72,13 +72,11 @@ public enum FrameParser {
         case 44: return .rejected(.fragment)
         case _: return .rejected(.notTCP)
         }
-        return parse(
-            tcp: bytes,
-            at: offset + 40,
-            end: offset + 40 + length,
-            source: IPAddress(high: bytes.big64(offset + 8), low: bytes.big64(offset + 16)),
-            destination: IPAddress(high: bytes.big64(offset + 24), low: bytes.big64(offset + 32))
-        )
+        let source = IPAddress(high: bytes.big64(offset + 8), low: bytes.big64(offset + 16))
+        let destination = IPAddress(high: bytes.big64(offset + 24), low: bytes.big64(offset + 32))
+        // An IPv4-mapped address never stands on a wire; here it would pass for the IPv4 flow of that address.
+        guard !source.isIPv4, !destination.isIPv4 else { return .rejected(.malformed) }
+        return parse(tcp: bytes, at: offset + 40, end: offset + 40 + length, source: source, destination: destination)
     }
 
     /// - Parameter end: where the segment ends on the wire, counted in the captured bytes.
@@ -106,7 +104,8 @@ public enum FrameParser {
             acknowledgment: SequenceNumber(bytes.big32(offset + 8)),
             flags: TCPFlags(rawValue: bytes[offset + 13]),
             window: bytes.big16(offset + 14),
-            options: HandshakeOptions(),
+            // RFC 9293 3.7.1: what an absent MSS option stands for.
+            options: HandshakeOptions(mss: source.isIPv4 ? 536 : 1220),
             timestamps: nil,
             payload: payloadStart..<min(end, bytes.count),
             payloadLength: end - payloadStart

@@ -56,7 +56,7 @@ public struct TCPPacket: Hashable, Sendable {
         bytes.append16(destination.port)
         bytes.append32(sequence.rawValue)
         bytes.append32(flags.contains(.ack) ? acknowledgment.rawValue : 0)
-        bytes.append(UInt8((20 + options.count) / 4 << 4))
+        bytes.append(UInt8((20 + options.count) / 4) << 4)
         bytes.append(flags.rawValue)
         bytes.append16(window)
         bytes.append32(0)

@@ -38,7 +38,8 @@ public struct BenchReport: Sendable, Codable {
         lines.append("p99   " + padded(rounded(stallMs.p99, 1), 10, right: true))
         lines.append("")
         lines.append(
-            "take-over of \(takeover.connections) live connections: settled \(rounded(takeover.secondsAfterDetection, 3)) s after"
+            "take-over of \(takeover.connections) live connections: settled "
+                + "\(rounded(takeover.secondsAfterDetection, 3)) s after"
                 + " detection, \(takeover.right) right")
         return lines
     }
@@ -63,7 +64,8 @@ public enum Bench {
             }
             let sorted = stalls.sorted()
             let median = runs % 2 == 1 ? sorted[runs / 2] : (sorted[runs / 2 - 1] + sorted[runs / 2]) / 2
-            return BenchReport.Stall(median: median, p99: sorted[min(runs - 1, (runs * 99 + 99) / 100 - 1)], runs: stalls)
+            return BenchReport.Stall(
+                median: median, p99: sorted[min(runs - 1, (runs * 99 + 99) / 100 - 1)], runs: stalls)
         }
     }
 
@@ -108,7 +110,8 @@ public enum Bench {
             let results = try bulk.results(timeout: 180)
             guard let file = lab.file() else { throw LabError.failed("no file") }
             let wrong = results.filter { !$0.matches(file) && !hit.contains($0.localPort) }
-            try expect(wrong.isEmpty, "\(wrong.count) downloads that were not hit are wrong: \(wrong.first?.error ?? "")")
+            try expect(
+                wrong.isEmpty, "\(wrong.count) downloads that were not hit are wrong: \(wrong.first?.error ?? "")")
             let right = results.count { hit.contains($0.localPort) && $0.matches(file) }
             let settled = Double(report.settledNs ?? 0) - Double(report.detectedNs ?? 0)
             return BenchReport.Takeover(connections: hit.count, secondsAfterDetection: settled / 1e9, right: right)
@@ -120,7 +123,10 @@ let benchScenarios: [Scenario] = [
     Scenario("stall", "20 cut cables at 20 MB/s: the median stall that the client sees is below 150 ms.") { context in
         let stall = try Bench.stall(context, runs: 20)
         try expect(stall.median < 150, "the median is \(rounded(stall.median, 1)) ms")
-        return ["median_ms": .number(stall.median), "p99_ms": .number(stall.p99), "runs": .array(stall.runs.map { .number($0) })]
+        return [
+            "median_ms": .number(stall.median), "p99_ms": .number(stall.p99),
+            "runs": .array(stall.runs.map { .number($0) }),
+        ]
     },
     Scenario("thousand-connections", "1,000 live connections are taken over at once: every one right.") { context in
         let takeover = try Bench.takeover(context, connections: 1000)

@@ -18,7 +18,9 @@ extension Lab {
     }
 
     /// The director's report of a take-over, once its connections are decided.
-    func settledTakeover(of victim: String, after instant: Instant, timeout seconds: Double = 10) throws -> TakeoverReport {
+    func settledTakeover(of victim: String, after instant: Instant, timeout seconds: Double = 10) throws
+        -> TakeoverReport
+    {
         var report: TakeoverReport?
         try waitUntil("the director's report of \(victim)'s take-over", timeout: seconds, every: 20) {
             report = try takeover(of: victim, after: instant)

@@ -12,9 +12,12 @@ let clientScenarios: [Scenario] = [
         try $0.setKernel("client", ["net.ipv4.tcp_window_scaling=0"])
     },
     client("client-with-mss-536", "with an MSS of 536") { lab in
-        try require(Topology.enter(lab.plan, "client", [
-            "ip", "route", "replace", "default", "via", LabPlan.clientGateway.description, "advmss", "536",
-        ]))
+        try require(
+            Topology.enter(
+                lab.plan, "client",
+                [
+                    "ip", "route", "replace", "default", "via", LabPlan.clientGateway.description, "advmss", "536",
+                ]))
     },
     client("client-with-loss", "behind a link that loses 1 % at random", prepare: loseOnePercent),
     Scenario(
@@ -47,7 +50,9 @@ private func client(_ name: String, _ what: String, prepare: @escaping @Sendable
     guard Requirements.isOnPath("nft") else {
         throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
     }
-    let rules = "table netdev lab { chain loss { type filter hook ingress device %s priority 0; numgen random mod 100 < 1 drop; } }"
+    let rules =
+        "table netdev lab { chain loss { type filter hook ingress device %s priority 0; "
+        + "numgen random mod 100 < 1 drop; }; }"
     for (node, port) in [("client", "eth0"), ("router", "client")] {
         try require(Topology.enter(lab.plan, node, ["ethtool", "-K", port, "tso", "off", "gso", "off", "gro", "off"]))
         let parts = rules.split(separator: "%s")

@@ -74,7 +74,9 @@ private func badConfiguration(_ context: ScenarioContext) throws -> Figures {
             try expect(result.status == .exited(78), "\(mistake.name): \(result.status), not status 78")
             let complaint = result.errors + result.output
             try expect(namesPlace(complaint, path), "\(mistake.name): no file:line:column in: \(complaint)")
-            try expect(complaint.contains(mistake.mentions), "\(mistake.name): it does not name \(mistake.mentions): \(complaint)")
+            try expect(
+                complaint.contains(mistake.mentions),
+                "\(mistake.name): it does not name \(mistake.mentions): \(complaint)")
             try expect(try machine(lab) == before, "\(mistake.name): something changed on the machine")
             figures[mistake.name] = .string(complaint.trimmedLines)
         }
@@ -112,7 +114,8 @@ private func randomInput(_ context: ScenarioContext) throws -> Figures {
         let datagrams = try throwDatagrams(lab, seconds: 0.1)
         for node in ["director"] + lab.plan.webNodes {
             for process in try lab.node(node).processes where !process.running {
-                throw LabError.failed("\(process.role) on \(node) has ended: \(lab.tail(lab.plan.log(node, process.role)))")
+                throw LabError.failed(
+                    "\(process.role) on \(node) has ended: \(lab.tail(lab.plan.log(node, process.role)))")
             }
         }
         let result = try download.result(timeout: 60)

@@ -28,7 +28,8 @@ private func hundredDownloads(_ context: ScenarioContext) throws -> Figures {
         let others = results.filter { !hit.contains($0.localPort) }.map { $0.stall(after: failure) }
         let stalls = results.filter { hit.contains($0.localPort) }.map { $0.stall(after: failure) }
         try expect((25...42).contains(hit.count), "\(hit.count) of 100 were on \(victim), not about a third")
-        try expect((others.max() ?? 0) <= 50, "a download that was not hit stalled for \(rounded(others.max() ?? 0, 1)) ms")
+        try expect(
+            (others.max() ?? 0) <= 50, "a download that was not hit stalled for \(rounded(others.max() ?? 0, 1)) ms")
         var figures = report.figures(failure: failure)
         figures["hit"] = .integer(Int64(hit.count))
         figures["stall_ms_median"] = .number(stalls.sorted()[stalls.count / 2])

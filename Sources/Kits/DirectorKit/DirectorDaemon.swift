@@ -3,19 +3,27 @@ import ControlPlane
 import LinuxBase
 import Logging
 import Model
+import ModuleInterfaces
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-/// `baton-agent` as a service: opens the edges, runs until it is told to stop, puts everything back.
-public struct AgentService: Service {
-    private let configuration: AgentConfiguration
+/// `baton-director` as a service: opens the edges, runs until it is told to stop, puts everything back.
+public struct DirectorDaemon: Service {
+    private let configuration: DirectorConfiguration
     private let key: ControlPlane.ClusterKey
+    private let registry: ModuleRegistry
     private let logger: Logger
 
-    public init(configuration: AgentConfiguration, key: ControlPlane.ClusterKey, logger: Logger) {
+    public init(
+        configuration: DirectorConfiguration,
+        key: ControlPlane.ClusterKey,
+        registry: ModuleRegistry,
+        logger: Logger
+    ) {
         self.configuration = configuration
         self.key = key
+        self.registry = registry
         self.logger = logger
     }
 
@@ -26,22 +34,23 @@ public struct AgentService: Service {
         let failure = loop.makePromise(of: Void.self)
         let runtime = try await loop.submit {
             RealtimeThread.promoteCurrent(priority: 10)
-            let runtime = try AgentRuntime(configuration: configuration, key: key, loop: loop, logger: logger)
+            let runtime = try DirectorRuntime(
+                configuration: configuration, key: key, registry: registry, loop: loop, logger: logger)
             do {
                 try runtime.start { failure.fail($0) }
             } catch {
-                runtime.stop()
+                runtime.stop(keepingTraffic: true)
                 throw error
             }
             return runtime
         }.get()
-        logger.notice("baton-agent \(configuration.name) runs on \(configuration.interface)")
+        logger.notice("baton-director runs on \(configuration.interface)")
         let outcome = try await withGracefulShutdownHandler {
             try await failure.futureResult.map { Result<Void, any Error>.success(()) }.recover { .failure($0) }.get()
         } onGracefulShutdown: {
             failure.succeed(())
         }
-        try await loop.submit { runtime.stop() }.get()
+        try await loop.submit { runtime.stop(keepingTraffic: true) }.get()
         try await group.shutdownGracefully()
         try outcome.get()
     }

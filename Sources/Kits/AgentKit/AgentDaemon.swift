@@ -3,27 +3,19 @@ import ControlPlane
 import LinuxBase
 import Logging
 import Model
-import ModuleInterfaces
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-/// `baton-director` as a service: opens the edges, runs until it is told to stop, puts everything back.
-public struct DirectorService: Service {
-    private let configuration: DirectorConfiguration
+/// `baton-agent` as a service: opens the edges, runs until it is told to stop, puts everything back.
+public struct AgentDaemon: Service {
+    private let configuration: AgentConfiguration
     private let key: ControlPlane.ClusterKey
-    private let registry: ModuleRegistry
     private let logger: Logger
 
-    public init(
-        configuration: DirectorConfiguration,
-        key: ControlPlane.ClusterKey,
-        registry: ModuleRegistry,
-        logger: Logger
-    ) {
+    public init(configuration: AgentConfiguration, key: ControlPlane.ClusterKey, logger: Logger) {
         self.configuration = configuration
         self.key = key
-        self.registry = registry
         self.logger = logger
     }
 
@@ -34,23 +26,22 @@ public struct DirectorService: Service {
         let failure = loop.makePromise(of: Void.self)
         let runtime = try await loop.submit {
             RealtimeThread.promoteCurrent(priority: 10)
-            let runtime = try DirectorRuntime(
-                configuration: configuration, key: key, registry: registry, loop: loop, logger: logger)
+            let runtime = try AgentRuntime(configuration: configuration, key: key, loop: loop, logger: logger)
             do {
                 try runtime.start { failure.fail($0) }
             } catch {
-                runtime.stop(keepingTraffic: true)
+                runtime.stop()
                 throw error
             }
             return runtime
         }.get()
-        logger.notice("baton-director runs on \(configuration.interface)")
+        logger.notice("baton-agent \(configuration.name) runs on \(configuration.interface)")
         let outcome = try await withGracefulShutdownHandler {
             try await failure.futureResult.map { Result<Void, any Error>.success(()) }.recover { .failure($0) }.get()
         } onGracefulShutdown: {
             failure.succeed(())
         }
-        try await loop.submit { runtime.stop(keepingTraffic: true) }.get()
+        try await loop.submit { runtime.stop() }.get()
         try await group.shutdownGracefully()
         try outcome.get()
     }

@@ -1,0 +1,154 @@
+import Model
+
+/// The client bytes of one connection from IRS + 1 on: a contiguous part, and pieces beyond a gap at their final places.
+struct Journal {
+    /// Contiguous bytes.
+    private(set) var length: UInt64 = 0
+    private var chunks = ChunkMap()
+    /// The pieces beyond the gap, in the tracker's `RangeStore`.
+    private var pieces = RangeStore.none
+
+    /// What became of bytes that were to be kept.
+    enum Outcome {
+        /// All are in; so many of them were new.
+        case kept(new: Int)
+        /// Bytes that came again differ from those that came first.
+        case conflict
+        /// A bound of the chunk store is reached.
+        case full
+        /// There are more gaps than may be kept.
+        case tooManyGaps
+    }
+
+    var hasPieces: Bool { pieces != RangeStore.none }
+
+    /// The end of all bytes held, those beyond gaps included.
+    func end(in ranges: borrowing RangeStore) -> UInt64 {
+        var end = length
+        var node = pieces
+        while node != RangeStore.none {
+            end = UInt64(ranges[node].end)
+            node = ranges[node].next
+        }
+        return end
+    }
+
+    /// Keeps bytes; the first ones for a place win.
+    ///
+    /// - Parameter gapLimit: pieces beyond a gap that this journal may have.
+    mutating func keep(
+        _ bytes: UnsafeRawBufferPointer,
+        at start: Int,
+        store: inout ChunkStore,
+        ranges: inout RangeStore,
+        gapLimit: Int
+    ) -> Outcome {
+        let end = start + bytes.count
+        var at = start
+        var new = 0
+        while at < end {
+            let run = run(from: at, to: end, ranges)
+            let part = UnsafeRawBufferPointer(rebasing: bytes[at - start..<run.stop - start])
+            if run.isHeld {
+                guard agrees(part, at: at, store) else { return .conflict }
+            } else {
+                guard write(part, at: at, &store) else { return .full }
+                new += part.count
+            }
+            at = run.stop
+        }
+        return note(start, end, &ranges, gapLimit) ? .kept(new: new) : .tooManyGaps
+    }
+
+    /// Whether the byte at `start` is held, and how far that goes on.
+    private func run(from start: Int, to end: Int, _ ranges: borrowing RangeStore) -> (isHeld: Bool, stop: Int) {
+        if start < Int(length) { return (true, min(Int(length), end)) }
+        var node = pieces
+        while node != RangeStore.none {
+            let range = ranges[node]
+            if start < Int(range.start) { return (false, min(end, Int(range.start))) }
+            if start < Int(range.end) { return (true, min(end, Int(range.end))) }
+            node = range.next
+        }
+        return (false, end)
+    }
+
+    private mutating func note(_ start: Int, _ end: Int, _ ranges: inout RangeStore, _ gapLimit: Int) -> Bool {
+        guard start <= Int(length) else {
+            return ranges.insert(UInt32(start), UInt32(end), &pieces, limit: gapLimit)
+        }
+        length = max(length, UInt64(end))
+        while pieces != RangeStore.none, UInt64(ranges[pieces].start) <= length {
+            length = max(length, UInt64(ranges[pieces].end))
+            ranges.removeFirst(&pieces)
+        }
+        return true
+    }
+
+    private mutating func write(_ bytes: UnsafeRawBufferPointer, at start: Int, _ store: inout ChunkStore) -> Bool {
+        var done = 0
+        while done < bytes.count {
+            let (number, offset) = (start + done).quotientAndRemainder(dividingBy: ChunkStore.chunkBytes)
+            let count = min(ChunkStore.chunkBytes - offset, bytes.count - done)
+            guard let chunk = chunks.demand(number, in: &store) else { return false }
+            UnsafeMutableRawBufferPointer(start: store.bytes(chunk) + offset, count: count)
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[done..<done + count]))
+            done += count
+        }
+        return true
+    }
+
+    private func agrees(_ bytes: UnsafeRawBufferPointer, at start: Int, _ store: borrowing ChunkStore) -> Bool {
+        var done = 0
+        while done < bytes.count {
+            let (number, offset) = (start + done).quotientAndRemainder(dividingBy: ChunkStore.chunkBytes)
+            let count = min(ChunkStore.chunkBytes - offset, bytes.count - done)
+            guard let chunk = chunks.chunk(number, in: store) else { return false }
+            let known = UnsafeRawBufferPointer(start: store.bytes(chunk) + offset, count: count)
+            guard known.elementsEqual(bytes[done..<done + count]) else { return false }
+            done += count
+        }
+        return true
+    }
+
+    /// Calls the body with the bytes of a range, piece by piece; the range must lie within the contiguous part.
+    func visit(_ range: Range<UInt64>, in store: borrowing ChunkStore, _ body: (UnsafeRawBufferPointer) -> Void) {
+        precondition(range.upperBound <= length, "beyond the journal")
+        var at = Int(range.lowerBound)
+        while at < Int(range.upperBound) {
+            let (number, offset) = at.quotientAndRemainder(dividingBy: ChunkStore.chunkBytes)
+            let count = min(ChunkStore.chunkBytes - offset, Int(range.upperBound) - at)
+            guard let chunk = chunks.chunk(number, in: store) else {
+                preconditionFailure("a contiguous journal without chunk \(number)")
+            }
+            body(UnsafeRawBufferPointer(start: store.bytes(chunk) + offset, count: count))
+            at += count
+        }
+    }
+
+    /// Gives the memory back; the length stays, so that RCV.NXT is still known.
+    mutating func release(to store: inout ChunkStore, _ ranges: inout RangeStore) {
+        chunks.release(to: &store)
+        ranges.releaseAll(&pieces)
+    }
+
+    /// After `release`: the client went on to here.
+    mutating func follow(to end: UInt64) { length = max(length, end) }
+
+    func chunkCount(in store: borrowing ChunkStore) -> Int { chunks.count(in: store) }
+
+    /// Traps when the pieces are not in order, apart, and beyond the contiguous part; returns how many there are.
+    func checkInvariants(_ ranges: borrowing RangeStore) -> Int {
+        var end = length
+        var count = 0
+        var node = pieces
+        while node != RangeStore.none {
+            let range = ranges[node]
+            precondition(UInt64(range.start) > end && range.end > range.start, "pieces of a journal are out of order")
+            end = UInt64(range.end)
+            count += 1
+            node = range.next
+        }
+        return count
+    }
+}

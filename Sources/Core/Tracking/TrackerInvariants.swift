@@ -1,0 +1,32 @@
+import Model
+
+extension Tracker {
+    /// Traps when the tracker's structures contradict one another; walks through everything.
+    public func checkInvariants() {
+        var live = 0
+        var chunks = 0
+        var pieces = 0
+        for place in connections.indices {
+            guard let connection = connections[place] else { continue }
+            live += 1
+            chunks += connection.journal.chunkCount(in: store)
+            pieces += connection.journal.checkInvariants(ranges)
+            precondition(find(connection.flow) == place, "\(connection.flow) is not found at its place")
+            check(connection)
+        }
+        precondition(live == count, "\(live) connections, but \(count) are counted")
+        precondition(chunks == store.chunksInUse, "\(chunks) chunks held, but \(store.chunksInUse) in use")
+        precondition(pieces == ranges.used, "\(pieces) pieces held, but \(ranges.used) in use")
+        store.checkInvariants()
+    }
+
+    private func check(_ connection: BackupConnection) {
+        precondition(connection.clientSent >= connection.journalLength, "\(connection.flow): more bytes than were sent")
+        if let fin = connection.finOffset {
+            precondition(connection.journalLength <= fin, "\(connection.flow): bytes behind the FIN")
+        }
+        if connection.unprotected != nil {
+            precondition(connection.journal.chunkCount(in: store) == 0, "\(connection.flow): unprotected, but a journal")
+        }
+    }
+}

@@ -1,0 +1,202 @@
+import Cluster
+import Model
+import Takeover
+import Tracking
+import Wire
+
+/// What reaches the data thread of an agent.
+enum DataInput {
+    case frame([UInt8])
+    case membership(GroupMembership)
+    case services([ServiceDescription])
+    case profile(SlotID, ServiceID, HandshakeOptions)
+    case startTakeOver(TakeOverStart)
+    case abortTakeOver(SlotID)
+    case event(KernelEvent, FlowKey)
+    case wake
+}
+
+/// The data thread of AgentKit (DataThread.swift and TakeoverRunner.swift) without its descriptors: tracker, take-over
+/// machines, and what they want of the kernel.
+final class DataThread {
+    private final class Run {
+        var machine: TakeoverMachine
+        let start: TakeOverStart
+        var nextTick: Instant?
+
+        init(_ machine: consuming TakeoverMachine, _ start: TakeOverStart) {
+            self.machine = machine
+            self.start = start
+        }
+    }
+
+    private unowned let world: Simulation
+    private let kernel: ModelKernel
+    private let host: Int
+    private(set) var tracker: Tracker
+    private var runs: [Run] = []
+    private var forgotten: [ConnectionHandle] = []
+    private var membership = GroupMembership()
+    private var services: [ServiceDescription] = []
+    private var peerProfiles: [SlotID: HandshakeOptions] = [:]
+    private var crashedUntil = Instant(nanoseconds: 0)
+    private var nextSweep = Instant(nanoseconds: 0)
+    /// For the control thread, in order.
+    var reports: [AgentInput] = []
+
+    init(_ world: Simulation, host: Int, kernel: ModelKernel) {
+        self.world = world
+        self.host = host
+        self.kernel = kernel
+        var parameters = Tracker.Parameters()
+        parameters.connections = 64
+        parameters.journalBytes = 4 << 20
+        parameters.journalBytesPerConnection = 1 << 18
+        tracker = Tracker(parameters: parameters, secret: (world.random.next(), world.random.next()))
+    }
+
+    /// When something is due; `.never` without a take-over.
+    var nextTick: Instant { runs.compactMap(\.nextTick).min() ?? .never }
+
+    private func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
+
+    func handle(_ input: DataInput, now: Instant) {
+        switch input {
+        case .frame(let bytes): received(bytes, now)
+        case .membership(let new): change(new)
+        case .services(let new): services = new
+        case .profile(let slot, _, let options): peerProfiles[slot] = options
+        case .startTakeOver(let start): begin(start, now)
+        case .abortTakeOver(let slot):
+            for run in runs where run.machine.slot == slot { count(run) }
+            runs.removeAll { $0.machine.slot == slot }
+            tracker.drop(slot: slot)
+        case .event(let event, let flow): received(event, flow, now)
+        case .wake: break
+        }
+        tick(now)
+    }
+
+    private func tick(_ now: Instant) {
+        for run in runs {
+            if let due = run.nextTick, due <= now {
+                var effects: [TakeoverEffect] = []
+                run.nextTick = run.machine.tick(tracker: tracker, now: now, into: &effects)
+                perform(effects, run, now)
+            }
+            if run.machine.isFinished {
+                tell(run, .finished)
+                count(run)
+            }
+        }
+        runs.removeAll { $0.machine.isFinished }
+        for handle in forgotten { tracker.remove(handle) }
+        forgotten.removeAll(keepingCapacity: true)
+        if now >= nextSweep {
+            tracker.expire(now: now)
+            nextSweep = now + .milliseconds(500)
+        }
+    }
+
+    // MARK: Frames and events
+
+    private func received(_ bytes: [UInt8], _ now: Instant) {
+        guard let frame = bytes.parsedFrame(), let slot = SlotID(group: frame.destination),
+            membership.tapped.contains(slot) || isActive(slot),
+            services.contains(where: { $0.endpoint == frame.flow.service })
+        else { return }
+        bytes.withUnsafeBytes { tracker.handle(frame, in: $0, slot: slot, now: now) }
+        guard let run = runs.first(where: { $0.machine.slot == slot }) else { return }
+        var effects: [TakeoverEffect] = []
+        run.machine.received(frame, tracker: tracker, now: now, into: &effects)
+        guard !effects.isEmpty else { return }
+        perform(effects, run, now)
+        run.nextTick = now
+    }
+
+    private func received(_ event: KernelEvent, _ flow: FlowKey, _ now: Instant) {
+        switch event {
+        case .adopted, .live, .replyShorter: observe(flow, now)
+        case .closed:
+            observe(flow, now)
+            kernel.uninstall(flow)
+            for run in runs {
+                var effects: [TakeoverEffect] = []
+                let gone = AdoptionProgress(state: .gone, isAdopted: true)
+                run.machine.progress(flow, gone, tracker: tracker, now: now, into: &effects)
+                perform(effects, run, now)
+            }
+        case .applicationCrashed: crashed(now)
+        case .listenerClosed(let wasCrash):
+            if wasCrash { crashed(now) } else { reports.append(.listenerClosed(service: Host.serviceName)) }
+        }
+    }
+
+    private func crashed(_ now: Instant) {
+        guard now >= crashedUntil else { return }
+        crashedUntil = now + .milliseconds(200)
+        reports.append(.applicationCrashed(service: Host.serviceName))
+    }
+
+    private func change(_ new: GroupMembership) {
+        for slot in membership.tapped where !new.tapped.contains(slot) && !new.own.contains(slot) {
+            if !isActive(slot) { tracker.drop(slot: slot) }
+        }
+        membership = new
+    }
+
+    // MARK: Take-overs
+
+    private func begin(_ start: TakeOverStart, _ now: Instant) {
+        guard !isActive(start.slot) else { return }
+        let services = services
+        let server = peerProfiles[start.slot] ?? ModelSocket.announced
+        let machine = TakeoverMachine(slot: start.slot) { endpoint in
+            AdoptionProfile(replay: services.first { $0.endpoint == endpoint }?.replay ?? .none, server: server)
+        }
+        let run = Run(machine, start)
+        runs.append(run)
+        var effects: [TakeoverEffect] = []
+        run.machine.start(tracker: tracker, now: now, into: &effects)
+        perform(effects, run, now)
+        run.nextTick = now
+    }
+
+    private func observe(_ flow: FlowKey, _ now: Instant) {
+        let progress = kernel.progress(flow)
+        for run in runs {
+            var effects: [TakeoverEffect] = []
+            run.machine.progress(flow, progress, tracker: tracker, now: now, into: &effects)
+            perform(effects, run, now)
+            if !effects.isEmpty { run.nextTick = now }
+        }
+    }
+
+    private func perform(_ effects: [TakeoverEffect], _ run: Run, _ now: Instant) {
+        for effect in effects {
+            switch effect {
+            case .sendToClient(let packet): kernel.sendRaw(packet)
+            case .install(let entry): kernel.install(entry)
+            case .uninstall(let flow): kernel.uninstall(flow)
+            case .inject(let packet): kernel.tun(packet)
+            case .observe(let flow):
+                var further: [TakeoverEffect] = []
+                run.machine.progress(flow, kernel.progress(flow), tracker: tracker, now: now, into: &further)
+                perform(further, run, now)
+            case .forget(let handle): forgotten.append(handle)
+            case .settled: tell(run, .settled)
+            case .finished: break
+            }
+        }
+    }
+
+    private func tell(_ run: Run, _ phase: TakeOverReport.Phase) {
+        world.trace("\(world.hosts[host].name): take-over of \(run.machine.slot) \(phase)")
+        reports.append(.takeOver(TakeOverReport(slot: run.machine.slot, epoch: run.start.epoch, phase: phase)))
+    }
+
+    private func count(_ run: Run) {
+        world.counts.adopted += run.machine.figures.adopted
+        for cause in ResetCause.allCases { world.counts.resets[Int(cause.rawValue)] += run.machine.figures.resets(cause) }
+    }
+}

@@ -1,0 +1,183 @@
+import Model
+
+/// Bugs that are planted into the model kernel or its edges; the checkers must find each of them.
+///
+/// Nothing of the production code knows of this.
+public enum Chaos: String, Sendable, CaseIterable {
+    /// Reflections acknowledge one byte more than the swallowed segment had.
+    case reflectOneMore
+    /// ACKs above SND.NXT reach the adopted socket as they are.
+    case clampMissing
+    /// The kernel sends without a valid lease.
+    case leaseIgnored
+    /// The kernel sends although it was told to be silent.
+    case fenceIgnored
+    /// FIN and RST of a dying application leave the host.
+    case guardMissing
+    /// The journal reaches the socket with one bit turned.
+    case journalAltered
+    /// The adopted socket's reply starts one byte early.
+    case adoptedOneOff
+    /// Pure ACKs of a slot that is being taken over go to the old owner alone, as if nothing had happened.
+    case takeOverFlagIgnored
+}
+
+/// What befalls the cluster.
+public enum Disturbance: Hashable, Sendable {
+    /// The host loses its power; after `downtime` it starts from nothing.
+    case power
+    case cable
+    /// Every process of the host is stopped; its kernel goes on.
+    case freeze
+    /// `kill -9` of the server application; the guard keeps its FINs back.
+    case application
+    /// `kill -9` of the agent.
+    case agent
+    /// `kill -9` of the director's daemon; its data plane goes on.
+    case director
+    case directorFreeze
+    /// One direction of one pair of hosts is cut.
+    case oneWay
+    /// Two islands.
+    case islands
+}
+
+/// When a disturbance strikes, and whom.
+struct PlannedFault {
+    enum Trigger {
+        case at(TrueTime)
+        /// So long after a client has begun to connect.
+        case started(client: Int, delay: TrueTime)
+        /// So long after a client has received so many bytes.
+        case received(client: Int, bytes: Int, delay: TrueTime)
+        /// So long after the first take-over has begun.
+        case takingOver(delay: TrueTime)
+    }
+
+    enum Victim {
+        /// Who serves the client that triggered it, or the first client's owner.
+        case owner
+        /// Whoever runs the take-over.
+        case taker
+        case agent(Int)
+    }
+
+    var kind: Disturbance
+    var trigger: Trigger
+    var victim: Victim
+    var duration: TrueTime
+    var isArmed = true
+}
+
+/// The shape of one run; everything that is not given here is drawn from the seed.
+public struct Scenario: Sendable {
+    public var agents = 3
+    /// N of the ring.
+    public var backups = 1
+    public var clients = 2
+    /// Chances in 10,000 for each packet between clients and the LAN.
+    public var loss = 0
+    public var duplication = 0
+    public var reordering = 0
+    /// Chance in 10,000 that one receiver misses a frame of the LAN, its tap included.
+    public var lanLoss = 0
+    /// Chance in 10,000 that a control datagram is lost, or comes late.
+    public var datagramLoss = 0
+    /// One way between clients and the LAN, in microseconds.
+    public var clientDelay = 300
+    /// How often something goes wrong; nil: drawn. With exactly one, nothing that was protected may be reset.
+    public var faults: Int?
+    /// Only disturbances of these kinds; empty: all.
+    public var kinds: [Disturbance] = []
+    /// The server speaks first.
+    public var greeting = false
+    /// Chance in 100 that the kernel silently drops an adoption (a full accept queue).
+    public var adoptionLoss = 0
+    public var chaos: Chaos?
+
+    public init() {}
+
+    /// The scenario of a seed.
+    public static func drawn(from seed: UInt64, chaos: Chaos? = nil) -> Scenario {
+        var random = SimulationRandom(seed: seed ^ 0x5ce_a210)
+        var scenario = Scenario()
+        scenario.agents = random.pick([2, 3, 3, 3, 4])
+        scenario.backups = random.pick([1, 1, 2])
+        scenario.clients = random.pick([1, 2, 3, 4])
+        scenario.clientDelay = random.pick([50, 300, 2000, 15_000])
+        scenario.loss = random.pick([0, 0, 0, 50, 200])
+        scenario.duplication = random.pick([0, 0, 100])
+        scenario.reordering = random.pick([0, 0, 300])
+        scenario.lanLoss = random.pick([0, 0, 0, 0, 30])
+        scenario.datagramLoss = random.pick([0, 0, 0, 100])
+        scenario.faults = random.pick([0, 1, 1, 1, 1, 2, 3, 5])
+        scenario.greeting = random.chance(1, in: 6)
+        scenario.adoptionLoss = random.pick([0, 0, 0, 30])
+        scenario.chaos = chaos
+        return scenario
+    }
+}
+
+/// What one client does.
+struct ClientPlan {
+    var start: TrueTime
+    var flow: FlowKey
+    var iss: UInt32
+    var options: HandshakeOptions
+    /// Bytes of the receive buffer.
+    var buffer: Int
+    /// The application reads so much every so often; interval 0: at once.
+    var readBytes: Int
+    var readInterval: TrueTime
+    /// At this place of the stream the application stops reading for a while.
+    var pauseAt: Int
+    var pauseFor: TrueTime
+    var requests: [[UInt8]]
+    /// What one unfailing server would send.
+    var expected: [UInt8]
+    var serverCloses: Bool
+
+    static func draw(_ index: Int, _ scenario: Scenario, _ random: inout SimulationRandom) -> ClientPlan {
+        let count = random.pick([1, 1, 1, 2, 3])
+        var requests: [[UInt8]] = []
+        var expected = scenario.greeting ? Exchange.greeting : []
+        let serverCloses = random.chance(1, in: 2)
+        for number in 0..<count {
+            let header = Exchange.Header(
+                requestBytes: random.chance(1, in: 12) ? random.number(20_000...70_000) : random.number(12...2500),
+                replyBytes: random.chance(1, in: 8) ? random.number(1...600) : random.number(2_000...40_000),
+                serverCloses: serverCloses && number == count - 1,
+                thinking: random.chance(1, in: 5) ? random.number(1...120) : 0
+            )
+            let request = Exchange.request(header, &random)
+            requests.append(request)
+            expected += Exchange.reply(to: request[...])
+        }
+        let paces = random.chance(2, in: 3)
+        let interval = random.microseconds(2_000...40_000)
+        return ClientPlan(
+            start: random.microseconds(120_000...500_000),
+            flow: FlowKey(
+                client: Endpoint(
+                    address: IPAddress(ipv4: 0xc612_0000 + UInt32(index) + 1), port: UInt16(40_000 + index)),
+                service: Host.service
+            ),
+            iss: random.chance(1, in: 6) ? UInt32.max &- UInt32(random.number(0...3000)) : UInt32(
+                truncatingIfNeeded: random.next()),
+            options: HandshakeOptions(
+                mss: random.pick([1460, 1460, 1460, 536, 1200, random.chance(1, in: 4) ? 500 : 1460]),
+                windowScale: random.pick([nil, 0, 2, 7, 10]),
+                sackPermitted: random.chance(1, in: 2),
+                timestamps: random.chance(3, in: 4)
+            ),
+            buffer: random.pick([3_000, 8_192, 30_000, 65_535]),
+            readBytes: random.number(500...8_000),
+            readInterval: paces ? interval : 0,
+            pauseAt: random.chance(1, in: 3) ? random.number(0...max(expected.count, 1)) : .max,
+            pauseFor: random.microseconds(50_000...1_500_000),
+            requests: requests,
+            expected: expected,
+            serverCloses: serverCloses
+        )
+    }
+}

@@ -1,0 +1,1 @@
+// The suites are on their way.
