@@ -48,7 +48,7 @@ demo: check-root dependencies
 # JSON=1 prints the figures as JSON and nothing else.
 bench-takeover: check-root dependencies
 	@$(BUILD) >&2
-	@exec $(BIN)/baton-lab bench takeover $(if $(JSON),--json)
+	@exec $(BIN)/baton-lab bench-takeover $(if $(JSON),--json)
 
 lint-man: dependencies
 	@mandoc -Tlint -Wwarning man/*.[58]

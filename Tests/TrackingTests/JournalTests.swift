@@ -28,15 +28,29 @@ struct JournalTests {
         Order(testDescription: "overlapping", pieces: [Piece(0, 10), Piece(5, 25)], length: 25),
         Order(testDescription: "swapped", pieces: [Piece(10, 20), Piece(0, 10)], length: 20),
         Order(testDescription: "a gap stays", pieces: [Piece(0, 10), Piece(11, 20)], length: 10, waits: true),
-        Order(testDescription: "two gaps, filled from behind",
-            pieces: [Piece(40, 50), Piece(20, 30), Piece(30, 40), Piece(10, 20), Piece(0, 10)], length: 50),
+        Order(
+            testDescription: "two gaps, filled from behind",
+            pieces: [Piece(40, 50), Piece(20, 30), Piece(30, 40), Piece(10, 20), Piece(0, 10)],
+            length: 50
+        ),
         Order(testDescription: "one fills two gaps", pieces: [Piece(10, 20), Piece(30, 40), Piece(0, 35)], length: 40),
-        Order(testDescription: "over several pieces",
-            pieces: [Piece(10, 12), Piece(14, 16), Piece(18, 20), Piece(9, 30), Piece(0, 9)], length: 30),
-        Order(testDescription: "across chunks", pieces: [Piece(0, 1000), Piece(1000, 5000), Piece(900, 3000)], length: 5000),
+        Order(
+            testDescription: "over several pieces",
+            pieces: [Piece(10, 12), Piece(14, 16), Piece(18, 20), Piece(9, 30), Piece(0, 9)],
+            length: 30
+        ),
+        Order(
+            testDescription: "across chunks",
+            pieces: [Piece(0, 1000), Piece(1000, 5000), Piece(900, 3000)],
+            length: 5000
+        ),
         Order(testDescription: "a gap of chunks", pieces: [Piece(8000, 9000), Piece(0, 8000)], length: 9000),
-        Order(testDescription: "behind lists of lists", pieces: [Piece(400_000, 400_100), Piece(0, 65_000)], length: 65_000,
-            waits: true),
+        Order(
+            testDescription: "behind lists of lists",
+            pieces: [Piece(400_000, 400_100), Piece(0, 65_000)],
+            length: 65_000,
+            waits: true
+        ),
         Order(testDescription: "starts before IRS + 1", pieces: [Piece(-1, 0), Piece(0, 5)], length: 5),
     ]
 

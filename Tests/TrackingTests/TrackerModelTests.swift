@@ -121,8 +121,12 @@ struct TrackerModelTests {
             } else if present.count < 300 || present.contains(port) {
                 let flow = TrackingFixture.flow(port)
                 let packet = TCPPacket(
-                    from: flow.client, to: flow.service, sequence: SequenceNumber(1), acknowledgment: SequenceNumber(0),
-                    flags: [.syn], window: 1
+                    from: flow.client,
+                    to: flow.service,
+                    sequence: SequenceNumber(1),
+                    acknowledgment: SequenceNumber(0),
+                    flags: [.syn],
+                    window: 1
                 ).encode()
                 packet.withUnsafeBytes { raw in
                     guard let frame = FrameParser.parse(packet: raw).frame else { return }

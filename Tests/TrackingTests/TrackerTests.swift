@@ -103,8 +103,12 @@ struct TrackerTests {
         #expect(fixture.journal() == [1, 2, 3])
         let flow = TrackingFixture.flow()
         let again = TCPPacket(
-            from: flow.client, to: flow.service, sequence: SequenceNumber(77), acknowledgment: SequenceNumber(0),
-            flags: [.syn], window: 1
+            from: flow.client,
+            to: flow.service,
+            sequence: SequenceNumber(77),
+            acknowledgment: SequenceNumber(0),
+            flags: [.syn],
+            window: 1
         ).encode()
         again.withUnsafeBytes { raw in
             guard let frame = FrameParser.parse(packet: raw).frame else { return }
@@ -194,7 +198,13 @@ struct TrackerTests {
         let cases: [(String, Interval, (TrackingFixture) -> Void)] = [
             ("unfinished", .seconds(10), { $0.send([.syn]) }),
             ("established", .seconds(3600), { $0.connect() }),
-            ("closed", .seconds(60), { $0.connect(); $0.send([.ack, .fin]) }),
+            (
+                "closed", .seconds(60),
+                {
+                    $0.connect()
+                    $0.send([.ack, .fin])
+                }
+            ),
         ]
         for (name, timeout, make) in cases {
             let fixture = TrackingFixture()

@@ -14,17 +14,16 @@ extension TakeoverMachine {
         into effects: inout [TakeoverEffect]
     ) {
         guard let iss = connection.iss else { return }
-        let profile = profile(connection.flow.service)
-        let elapsed = UInt32(truncatingIfNeeded: (now - (work[place].answeredAt ?? now)).nanoseconds / 1_000_000)
+        let server = work[place].profile.server
         var timestamps: TCPTimestamps?
-        if connection.client.timestamps, let known = connection.timestamps {
+        if work[place].timestampsAgreed, let known = connection.timestamps {
             // RFC 7323 5.3: a TSval below what the client has seen would be dropped, one far above spoils its RTT.
-            timestamps = TCPTimestamps(
-                value: known.value,
-                echo: known.echo &+ elapsed &+ parameters.timestampMargin
-            )
+            let silence = max(now - (work[place].answeredAt ?? now), .zero)
+            let elapsed = UInt32(truncatingIfNeeded: silence.nanoseconds / 1_000_000)
+            timestamps = TCPTimestamps(value: known.value, echo: known.echo &+ elapsed &+ parameters.timestampMargin)
         }
-        let scales = connection.client.windowScale != nil && profile.server.windowScale != nil
+        let scales = work[place].scalesWindows(connection.client)
+        work[place].rightEdge = max(work[place].rightEdge, connection.sndUna)
         let entry = ConnectionEntry(
             flow: connection.flow,
             slot: slot,
@@ -33,40 +32,54 @@ extension TakeoverMachine {
             sndUna: connection.sndUna,
             rightEdge: work[place].rightEdge,
             timestamps: timestamps,
-            sackPermitted: connection.client.sackPermitted && profile.server.sackPermitted,
+            sackPermitted: connection.client.sackPermitted && server.sackPermitted,
             clientWindowScale: scales ? connection.client.windowScale : nil,
-            serverWindowScale: scales ? profile.server.windowScale : nil,
+            serverWindowScale: scales ? server.windowScale : nil,
             mss: connection.client.mss
         )
         work[place].entry = entry
+        work[place].isEntryMissing = false
         effects.append(.install(entry))
     }
 
-    /// Writes journal bytes of a range into the TUN device, in segments; the FIN follows the last byte.
-    func inject(
-        _ item: borrowing Work,
-        _ range: Range<UInt64>,
+    /// All that can be replayed of a connection, a FIN counted as a byte.
+    private func end(of connection: borrowing BackupConnection) -> UInt64 {
+        connection.journalLength + (connection.isHalfClosed ? 1 : 0)
+    }
+
+    /// Writes journal bytes into the TUN device, from what is injected already to `limit`; the FIN follows the last
+    /// byte. A window has room for bytes only, so the limit does not hold the FIN back.
+    mutating func inject(
+        _ place: Int,
+        to limit: UInt64,
+        _ connection: borrowing BackupConnection,
         tracker: borrowing Tracker,
+        now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let connection = tracker[item.handle] else { return }
-        let end = min(range.upperBound, connection.journalLength)
-        var at = range.lowerBound
-        while at < end {
-            let next = min(at + UInt64(parameters.segmentBytes), end)
-            let isLast = next == connection.journalLength
-            let closes = isLast && connection.finOffset == next
-            let flags: TCPFlags = closes ? [.ack, .psh, .fin] : isLast ? [.ack, .psh] : [.ack]
-            let payload = tracker.journal(item.handle, at..<next)
-            effects.append(.inject(item.packet(at: at, flags: flags, payload: payload).encode()))
-            at = next
+        let length = connection.journalLength
+        let isHalfClosed = connection.isHalfClosed
+        let stop = min(limit, length)
+        while work[place].injected < stop {
+            let at = work[place].injected
+            let next = min(at + UInt64(parameters.segmentBytes), stop)
+            let closes = isHalfClosed && next == length
+            let flags: TCPFlags = closes ? [.ack, .psh, .fin] : next == length ? [.ack, .psh] : [.ack]
+            let payload = tracker.journal(work[place].handle, at..<next)
+            // No bytes: the connection has lost its protection, and the next look at it ends it.
+            guard payload.count == Int(next - at) else { return }
+            let packet = work[place].packet(at: at, connection, flags: flags, payload: payload, now: now)
+            effects.append(.inject(packet.encode()))
+            work[place].injected = next + (closes ? 1 : 0)
         }
-        if connection.journalLength == range.lowerBound {
-            // Nothing to replay, or all of it is there: a pure ACK finds the socket, a FIN closes the client's half.
-            let flags: TCPFlags = connection.finOffset == connection.journalLength ? [.ack, .fin] : [.ack]
-            effects.append(.inject(item.packet(at: at, flags: flags, payload: []).encode()))
+        if isHalfClosed, work[place].injected == length {
+            let packet = work[place].packet(at: length, connection, flags: [.ack, .fin], payload: [], now: now)
+            effects.append(.inject(packet.encode()))
+            work[place].injected = length + 1
         }
     }
+
+    // MARK: Progress
 
     /// Takes in what the data plane knows and goes on from there.
     mutating func apply(
@@ -77,138 +90,182 @@ extension TakeoverMachine {
         into effects: inout [TakeoverEffect]
     ) {
         guard work[place].state == .adopting || work[place].state == .replaying else { return }
-        if work[place].state == .adopting {
-            guard progress.isAdopted else { return }
-            adopted(place, progress, tracker: tracker, now: now, into: &effects)
+        guard let connection = tracker[work[place].handle] else {
+            vanished(place, tracker: tracker, now: now, into: &effects)
+            return
         }
+        if work[place].state == .adopting {
+            guard progress.isAdopted || progress.state == .refused else {
+                work[place].isEntryMissing = progress.state == .gone
+                return
+            }
+            adopted(place, connection, progress, tracker: tracker, now: now, into: &effects)
+        }
+        if progress.state == .live { work[place].isLive = true }
         switch progress.state {
         case .refused:
             noteTimes(place, progress)
-            resetAdopted(place, tracker: tracker, .replyShorter, into: &effects)
+            resetAdopted(place, connection, .replyShorter, tracker: tracker, now: now, into: &effects)
         case .gone:
-            markOver(place, into: &effects)
+            // A socket that closes below the client's place leaves a client that waits.
+            if work[place].isLive {
+                finish(place, into: &effects)
+            } else {
+                resetAdopted(place, connection, .replyShorter, tracker: tracker, now: now, into: &effects)
+            }
         case .live, .catchingUp, .adopting:
-            advance(place, progress, tracker: tracker, now: now, into: &effects)
+            advance(place, connection, progress, tracker: tracker, now: now, into: &effects)
         }
     }
 
     private mutating func adopted(
         _ place: Int,
+        _ connection: borrowing BackupConnection,
         _ progress: AdoptionProgress,
         tracker: borrowing Tracker,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
+        let answeredAt = work[place].answeredAt ?? work[place].since
         inFlight -= 1
-        work[place].state = .replaying
-        work[place].adoptedAt = progress.adoptedAt ?? now
-        work[place].progressAt = now
-        work[place].interval = parameters.replayInterval
-        work[place].deadline = now + parameters.replayInterval
-        work[place].injected = UInt64(parameters.firstFlightBytes)
+        enter(.replaying, place, now: now)
         let adoptedAt = progress.adoptedAt ?? now
-        let started = work[place].adoptionStartedAt
-        note { figures in
-            figures.reconstruction.append((adoptedAt - started).nanoseconds)
-            if figures.firstAdoptedAt.map({ adoptedAt < $0 }) ?? true { figures.firstAdoptedAt = adoptedAt }
-        }
-        markAdopted(place)
+        work[place].adoptedAt = adoptedAt
+        work[place].progressAt = now
+        // Until its first segment shows its window, it has the one that the first flight was cut for.
+        work[place].window = UInt64(parameters.firstFlightBytes)
+        // What the client sent before now did not reach the socket; what it sends from now on does.
+        work[place].target = end(of: connection)
+        work[place].retryInterval = parameters.replayInterval
+        work[place].retryAt = now + parameters.replayInterval
+        work[place].interval = parameters.feedInterval
+        schedule(place, now + parameters.feedInterval)
+        figures.reconstruction.append((adoptedAt - answeredAt).nanoseconds)
+        if figures.firstAdoptedAt.map({ adoptedAt < $0 }) ?? true { figures.firstAdoptedAt = adoptedAt }
+        figures.adopted += 1
+        markDecided(place)
         adoptReady(tracker: tracker, now: now, into: &effects)
     }
 
     /// Feeds the journal within the socket's window, and ends the watch once everything is where it belongs.
     private mutating func advance(
         _ place: Int,
+        _ connection: borrowing BackupConnection,
         _ progress: AdoptionProgress,
         tracker: borrowing Tracker,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let connection = tracker[work[place].handle] else {
-            markOver(place, into: &effects)
+        if notePlaces(place, connection, progress) {
+            work[place].progressAt = now
+            work[place].retryInterval = parameters.replayInterval
+            work[place].retryAt = now + parameters.replayInterval
+        }
+        let isReplayed = work[place].replayed >= work[place].target
+        if let cause = connection.unprotected, !isReplayed {
+            resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
             return
         }
-        let first = connection.irs.advanced(by: 1)
-        if let ack = progress.localAck {
-            let base = first.advanced(by: Int(truncatingIfNeeded: work[place].replayed))
-            let moved = ack.distance(from: base)
-            if moved > 0 {
-                work[place].replayed += UInt64(moved)
-                work[place].progressAt = now
-                work[place].interval = parameters.replayInterval
-            }
+        if let cause = hopeless(place, connection, now: now) {
+            resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
+            return
         }
-        let isReplayed = work[place].replayed >= connection.journalLength
-        if isReplayed, progress.state == .live {
+        if isReplayed, work[place].isLive, work[place].holeSince == nil {
             noteTimes(place, progress)
-            note { $0.live += 1 }
-            markOver(place, into: &effects)
+            figures.live += 1
+            finish(place, into: &effects)
             return
         }
-        if !isReplayed, let edge = progress.localRightEdge {
-            let base = first.advanced(by: Int(truncatingIfNeeded: work[place].replayed))
-            let window = UInt64(max(edge.distance(from: base), 0))
-            let from = max(work[place].injected, work[place].replayed)
-            let to = min(work[place].replayed + window, connection.journalLength)
-            if from < to {
-                inject(work[place], from..<to, tracker: tracker, into: &effects)
-                work[place].injected = to
-            }
-        }
+        feed(place, connection, tracker: tracker, now: now, into: &effects)
     }
 
-    /// The timer of a connection that is being replayed: what the socket did not acknowledge is sent again, and a
-    /// catch-up that does not come to its end is ended.
-    mutating func replayAgain(
+    /// Takes over what the socket has acknowledged and sent; true when it is more than before.
+    private mutating func notePlaces(
         _ place: Int,
+        _ connection: borrowing BackupConnection,
+        _ progress: AdoptionProgress
+    ) -> Bool {
+        var moved = progress.sent > work[place].sent
+        work[place].sent = max(work[place].sent, progress.sent)
+        let first = connection.irs.advanced(by: 1)
+        if let ack = progress.localAck {
+            let distance = ack.distance(from: first.advanced(by: Int(truncatingIfNeeded: work[place].replayed)))
+            if distance > 0 {
+                work[place].replayed += UInt64(distance)
+                moved = true
+            }
+        }
+        work[place].injected = max(work[place].injected, work[place].replayed)
+        if let edge = progress.localRightEdge {
+            let distance = edge.distance(from: first.advanced(by: Int(truncatingIfNeeded: work[place].replayed)))
+            work[place].window = work[place].replayed + UInt64(max(distance, 0))
+        }
+        return moved
+    }
+
+    /// Why the client has to be told that it is over; nil while there is hope.
+    private mutating func hopeless(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        now: Instant
+    ) -> ResetCause? {
+        // The socket may have what the tap has missed.
+        let isHole = max(connection.journalLength, work[place].replayed) < connection.clientSent
+        if isHole {
+            let since = work[place].holeSince ?? now
+            work[place].holeSince = since
+            if now - since >= parameters.holeTimeout { return .journalHole }
+        } else {
+            work[place].holeSince = nil
+        }
+        let silence = now - work[place].progressAt
+        guard silence >= parameters.catchUpTimeout else { return nil }
+        // An application that does not read is slow, not lost.
+        if work[place].replayed < work[place].target {
+            return work[place].window > work[place].replayed ? .adoptionRefused : nil
+        }
+        return work[place].isLive ? nil : .replyShorter
+    }
+
+    /// Gives the socket what it has room for; after a while without progress, from where it stands, with whatever the
+    /// client has sent meanwhile that did not reach it.
+    private mutating func feed(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
         tracker: borrowing Tracker,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let connection = tracker[work[place].handle] else {
-            markOver(place, into: &effects)
-            return
+        var isWindowProbe = false
+        if now >= work[place].retryAt {
+            work[place].retryInterval = min(work[place].retryInterval * 2, .seconds(1))
+            work[place].retryAt = now + work[place].retryInterval
+            work[place].target = max(work[place].target, end(of: connection))
+            work[place].injected = work[place].replayed
+            isWindowProbe = work[place].window <= work[place].replayed
         }
-        if work[place].replayed < connection.journalLength {
-            let from = work[place].replayed
-            let to = min(from + UInt64(parameters.firstFlightBytes), connection.journalLength)
-            inject(work[place], from..<to, tracker: tracker, into: &effects)
-            work[place].injected = max(work[place].injected, to)
-        } else if now - work[place].progressAt >= parameters.catchUpTimeout {
-            resetAdopted(place, tracker: tracker, .replyShorter, into: &effects)
-            return
-        }
-        work[place].interval = min(work[place].interval * 2, .seconds(1))
-        work[place].deadline = now + work[place].interval
-    }
-
-    /// Ends a connection that is in the data plane already.
-    mutating func resetAdopted(
-        _ place: Int,
-        tracker: borrowing Tracker,
-        _ cause: ResetCause,
-        into effects: inout [TakeoverEffect]
-    ) {
-        effects.append(.uninstall(work[place].flow))
-        if let connection = tracker[work[place].handle] {
-            reset(place, connection, cause, into: &effects)
-        } else {
-            decide(place, reset: cause, into: &effects)
+        let from = work[place].injected
+        guard from < work[place].target else { return }
+        // A window that is shut is asked about with one byte, as TCP does (RFC 9293 3.8.6.1); it is not taken for sent.
+        let limit = isWindowProbe ? from + 1 : min(work[place].window, work[place].target)
+        inject(place, to: limit, connection, tracker: tracker, now: now, into: &effects)
+        let hasInjected = work[place].injected > from
+        if isWindowProbe { work[place].injected = from }
+        if hasInjected {
+            work[place].interval = parameters.feedInterval
+            schedule(place, now + parameters.feedInterval)
         }
     }
 
     private mutating func noteTimes(_ place: Int, _ progress: AdoptionProgress) {
-        let adoptedAt = work[place].adoptedAt
-        note { figures in
-            figures.caughtUpBytes += progress.caughtUpBytes
-            guard let adoptedAt else { return }
-            if let reply = progress.firstReplyAt {
-                figures.application.append((reply - adoptedAt).nanoseconds)
-                if figures.firstReplyAt.map({ reply < $0 }) ?? true { figures.firstReplyAt = reply }
-            }
-            guard let live = progress.liveAt else { return }
-            if let reply = progress.firstReplyAt { figures.catchUp.append((live - reply).nanoseconds) }
-            if figures.firstNewByteAt.map({ live < $0 }) ?? true { figures.firstNewByteAt = live }
+        figures.caughtUpBytes += progress.caughtUpBytes
+        guard let adoptedAt = work[place].adoptedAt else { return }
+        if let reply = progress.firstReplyAt {
+            figures.application.append((reply - adoptedAt).nanoseconds)
+            if figures.firstReplyAt.map({ reply < $0 }) ?? true { figures.firstReplyAt = reply }
         }
+        guard let live = progress.liveAt else { return }
+        if let reply = progress.firstReplyAt { figures.catchUp.append((live - reply).nanoseconds) }
+        if figures.firstNewByteAt.map({ live < $0 }) ?? true { figures.firstNewByteAt = live }
     }
 }

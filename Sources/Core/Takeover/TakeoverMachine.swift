@@ -5,10 +5,10 @@ import Wire
 /// Takes over the connections of one slot ([Z] II-F, III-B): probe, adopt, replay, watch the catch-up.
 ///
 /// Made when nobody else may talk for the slot any more. A pure machine; the journals stay in the tracker, which goes
-/// on taking what the clients send. One thread owns both.
+/// on taking what the clients send. One thread owns both. No input costs more than the connections that it concerns.
 public struct TakeoverMachine: ~Copyable {
     public let slot: SlotID
-    public private(set) var figures = TakeoverFigures()
+    public internal(set) var figures = TakeoverFigures()
     public private(set) var isSettled = false
     public private(set) var isFinished = false
 
@@ -16,6 +16,7 @@ public struct TakeoverMachine: ~Copyable {
     let profile: (Endpoint) -> AdoptionProfile
     var work: [Work] = []
     private var places: [FlowKey: Int] = [:]
+    private var deadlines = DeadlineHeap()
     var inFlight = 0
     private var undecided = 0
     private var unfinished = 0
@@ -37,18 +38,32 @@ public struct TakeoverMachine: ~Copyable {
     // MARK: Inputs
 
     /// Begins: probes every connection of the slot at once.
+    ///
+    /// A handshake that is not finished is none yet: that client sends its SYN again, or, when it has got the dead
+    /// server's SYN-ACK, something that lets `received` take it in.
     public mutating func start(tracker: borrowing Tracker, now: Instant, into effects: inout [TakeoverEffect]) {
         figures.startedAt = now
         for handle in tracker.connections(of: slot) {
-            guard let connection = tracker[handle] else { continue }
-            places[connection.flow] = work.count
-            work.append(Work(handle: handle, flow: connection.flow, now: now))
+            guard let connection = tracker[handle], connection.iss != nil else { continue }
+            let place = add(handle, connection, now: now)
+            probe(place, connection, now: now, into: &effects)
         }
-        figures.connections = work.count
-        undecided = work.count
-        unfinished = work.count
-        for place in work.indices { probe(place, tracker: tracker, now: now, into: &effects) }
         conclude(now: now, into: &effects)
+    }
+
+    private mutating func add(
+        _ handle: ConnectionHandle,
+        _ connection: borrowing BackupConnection,
+        now: Instant
+    ) -> Int {
+        let place = work.count
+        let flow = connection.flow
+        places[flow] = place
+        work.append(Work(handle: handle, flow: flow, profile: profile(flow.service), now: now))
+        figures.connections += 1
+        undecided += 1
+        unfinished += 1
+        return place
     }
 
     /// A client's frame of this slot; the tracker has taken it already.
@@ -58,12 +73,19 @@ public struct TakeoverMachine: ~Copyable {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let place = places[frame.flow], work[place].state == .probing else { return }
-        if frame.flags.contains(.rst) {
-            // [Z] III-B: the connection is over; nothing is owed to anybody.
-            decide(place, reset: .clientGone, into: &effects)
-        } else if frame.flags.contains(.ack) {
-            answered(place, frame, tracker: tracker, now: now, into: &effects)
+        guard figures.startedAt != nil else { return }
+        if let place = places[frame.flow], work[place].state != .over {
+            if let connection = tracker[work[place].handle] {
+                take(frame, place, connection, tracker: tracker, now: now, into: &effects)
+            } else {
+                vanished(place, tracker: tracker, now: now, into: &effects)
+            }
+        } else if !isSettled, places[frame.flow] == nil, let handle = tracker.handle(of: frame.flow),
+            let connection = tracker[handle], connection.iss != nil, connection.slot == slot
+        {
+            let place = add(handle, connection, now: now)
+            take(frame, place, connection, tracker: tracker, now: now, into: &effects)
+            if work[place].state == .probing { probe(place, connection, now: now, into: &effects) }
         }
         conclude(now: now, into: &effects)
     }
@@ -87,79 +109,102 @@ public struct TakeoverMachine: ~Copyable {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) -> Instant? {
-        var next = Instant.never
-        for place in work.indices where work[place].deadline != .never {
-            if work[place].deadline <= now { expire(place, tracker: tracker, now: now, into: &effects) }
-            next = min(next, work[place].deadline)
+        while let first = deadlines.first, first.at <= now {
+            deadlines.removeFirst()
+            if work[first.place].deadline == first.at {
+                work[first.place].deadline = .never
+                expire(first.place, tracker: tracker, now: now, into: &effects)
+            }
         }
         conclude(now: now, into: &effects)
-        return next == .never ? nil : next
+        while let first = deadlines.first, work[first.place].deadline != first.at { deadlines.removeFirst() }
+        return deadlines.first?.at
     }
+
+    /// When `tick` has to be called next, or earlier; nil when there is nothing to wait for. Every input may change it.
+    public var nextDeadline: Instant? { deadlines.first?.at }
 
     // MARK: Probe
 
     private mutating func probe(
         _ place: Int,
-        tracker: borrowing Tracker,
+        _ connection: borrowing BackupConnection,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let connection = tracker[work[place].handle] else {
-            decide(place, reset: .clientGone, into: &effects)
-            return
-        }
+        guard let acknowledged = connection.acknowledged else { return }
         // One byte below what the client has acknowledged: a keepalive, which every stack answers at once, whereas an
         // empty segment at ISS - 1 ([Z] III-B) is rate-limited and, with an old timestamp, not answered at all.
-        // Without an ISS the client's SYN is all that is known; a RST that it accepts cannot be built.
-        guard let acknowledged = connection.acknowledged else {
-            decide(place, reset: .handshakeUnknown, into: &effects)
-            return
-        }
         let packet = TCPPacket(
             from: connection.flow.service,
             to: connection.flow.client,
             sequence: acknowledged.advanced(by: -1),
             acknowledgment: connection.clientNext,
             flags: [.ack],
-            window: 0,
+            window: probeWindow(work[place], connection.client),
             timestamps: connection.timestamps.map { TCPTimestamps(value: $0.echo, echo: $0.value) },
             payload: [0]
         )
         effects.append(.sendToClient(packet.encode()))
-        let interval = work[place].interval.nanoseconds == 0 ? parameters.probeInterval : work[place].interval * 2
+        let interval = work[place].interval == .zero ? parameters.probeInterval : work[place].interval * 2
         work[place].interval = min(interval, parameters.probeIntervalMax)
-        work[place].deadline = now + work[place].interval
+        schedule(place, now + work[place].interval)
     }
 
-    private mutating func answered(
-        _ place: Int,
+    /// About 64 KiB. The client takes the window of a probe for its own (SEQ is within its window's edge), and one of 0
+    /// would hold its next request back until its persist timer runs out.
+    private func probeWindow(_ item: borrowing Work, _ client: HandshakeOptions) -> UInt16 {
+        let scale = item.scalesWindows(client) ? item.profile.server.windowScale ?? 0 : 0
+        return max(UInt16.max >> UInt16(scale), 1)
+    }
+
+    private mutating func take(
         _ frame: TCPFrame,
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
         tracker: borrowing Tracker,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let connection = tracker[work[place].handle], let acknowledged = connection.acknowledged,
-            // The tracker has gone along with this ACK; an older one on its way says nothing new.
-            frame.acknowledgment == acknowledged
-        else { return }
-        figures.response.append((now - work[place].startedAt).nanoseconds)
+        // A RST that ended the connection has ended the tracker's record too; this one did not.
+        guard frame.flags.contains(.ack), !frame.flags.contains(.rst) else { return }
+        // The tracker has gone along with this ACK; an older one on its way says nothing new.
+        guard frame.acknowledgment == connection.acknowledged else { return }
+        work[place].rightEdge = connection.sndUna + work[place].bytes(ofWindow: frame.window, connection.client)
+        switch work[place].state {
+        case .probing:
+            work[place].timestampsAgreed = connection.client.timestamps && frame.timestamps != nil
+            answered(place, connection, tracker: tracker, now: now, into: &effects)
+        case .resetting:
+            // It did not hear the RST, or it had more than we knew.
+            effects.append(.sendToClient(reset(connection)))
+        case .waiting, .adopting, .replaying, .over:
+            break
+        }
+    }
+
+    private mutating func answered(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) {
+        figures.response.append((now - work[place].since).nanoseconds)
         if figures.firstAnswerAt == nil { figures.firstAnswerAt = now }
         work[place].answeredAt = now
-        work[place].rightEdge =
-            connection.sndUna + UInt64(frame.window) << UInt64(connection.client.windowScale ?? 0)
-        if let cause = obstacle(to: connection) {
-            reset(place, connection, cause, into: &effects)
+        if let cause = obstacle(to: connection, work[place].profile) {
+            reset(place, connection, cause, now: now, into: &effects)
             return
         }
-        work[place].state = .waiting
-        work[place].deadline = .never
+        enter(.waiting, place, now: now)
         ready.append(place)
         adoptReady(tracker: tracker, now: now, into: &effects)
     }
 
     /// Why a connection must not, or cannot, be adopted; nil when it can.
-    private func obstacle(to connection: borrowing BackupConnection) -> ResetCause? {
-        if profile(connection.flow.service).replay == .none { return .replayForbidden }
+    private func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
+        if profile.replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
         // What bpf_sk_assign_tcp_reqsk() takes: TCP_MIN_MSS is too small for it.
         let smallest: UInt16 = connection.flow.client.address.isIPv4 ? 536 : 1220
@@ -176,37 +221,56 @@ public struct TakeoverMachine: ~Copyable {
         while inFlight < parameters.adoptionsInFlight, readyNext < ready.count {
             let place = ready[readyNext]
             readyNext += 1
+            guard work[place].state == .waiting else { continue }
             guard let connection = tracker[work[place].handle] else {
                 decide(place, reset: .clientGone, into: &effects)
+                finish(place, into: &effects)
+                continue
+            }
+            // Bytes may have come since the answer.
+            if let cause = connection.unprotected {
+                reset(place, connection, cause, now: now, into: &effects)
                 continue
             }
             inFlight += 1
-            install(place, connection, now: now, into: &effects)
-            work[place].adoptionStartedAt = now
+            enter(.adopting, place, now: now)
             work[place].interval = parameters.adoptionInterval
-            attempt(place, tracker: tracker, now: now, into: &effects)
+            install(place, connection, now: now, into: &effects)
+            attempt(place, connection, tracker: tracker, now: now, into: &effects)
         }
     }
 
     /// Writes the adopting ACK and the first of the journal, and asks what came of it.
-    func adoptionPackets(_ item: borrowing Work, tracker: borrowing Tracker, into effects: inout [TakeoverEffect]) {
-        effects.append(.inject(item.packet(at: 0, flags: [.ack], payload: []).encode()))
-        inject(item, 0..<UInt64(parameters.firstFlightBytes), tracker: tracker, into: &effects)
-        effects.append(.observe(item.flow))
-    }
-
-    mutating func attempt(
+    private mutating func attempt(
         _ place: Int,
+        _ connection: borrowing BackupConnection,
         tracker: borrowing Tracker,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        work[place].state = .adopting
-        work[place].deadline = now + work[place].interval
-        adoptionPackets(work[place], tracker: tracker, into: &effects)
+        if work[place].isEntryMissing { install(place, connection, now: now, into: &effects) }
+        let ack = work[place].packet(at: 0, connection, flags: [.ack], payload: [], now: now)
+        effects.append(.inject(ack.encode()))
+        work[place].injected = 0
+        inject(place, to: UInt64(parameters.firstFlightBytes), connection, tracker: tracker, now: now, into: &effects)
+        // Without journal bytes it takes a second segment to find the socket that the first one made.
+        if work[place].injected == 0 { effects.append(.inject(ack.encode())) }
+        schedule(place, now + work[place].interval)
+        effects.append(.observe(work[place].flow))
     }
 
     // MARK: Time
+
+    mutating func schedule(_ place: Int, _ at: Instant) {
+        work[place].deadline = at
+        if at != .never { deadlines.insert(place, at: at) }
+    }
+
+    mutating func enter(_ state: Work.State, _ place: Int, now: Instant) {
+        work[place].state = state
+        work[place].since = now
+        work[place].deadline = .never
+    }
 
     private mutating func expire(
         _ place: Int,
@@ -214,95 +278,63 @@ public struct TakeoverMachine: ~Copyable {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        switch work[place].state {
-        case .probing:
-            if now - work[place].startedAt >= parameters.probeTimeout {
-                giveUpProbing(place, tracker: tracker, into: &effects)
-            } else {
-                probe(place, tracker: tracker, now: now, into: &effects)
-            }
-        case .waiting, .over:
-            work[place].deadline = .never
-        case .adopting:
-            if now - work[place].adoptionStartedAt >= parameters.adoptionTimeout {
-                inFlight -= 1
-                resetAdopted(place, tracker: tracker, .adoptionRefused, into: &effects)
-                adoptReady(tracker: tracker, now: now, into: &effects)
-            } else {
-                work[place].interval = min(work[place].interval * 2, parameters.adoptionIntervalMax)
-                attempt(place, tracker: tracker, now: now, into: &effects)
-            }
-        case .replaying:
-            effects.append(.observe(work[place].flow))
-            replayAgain(place, tracker: tracker, now: now, into: &effects)
-        }
-    }
-
-    private mutating func giveUpProbing(
-        _ place: Int,
-        tracker: borrowing Tracker,
-        into effects: inout [TakeoverEffect]
-    ) {
+        guard work[place].state != .over else { return }
         guard let connection = tracker[work[place].handle] else {
-            decide(place, reset: .clientGone, into: &effects)
+            vanished(place, tracker: tracker, now: now, into: &effects)
             return
         }
-        // Silent, but it may hear: the RST is right if nothing of the dead server came after its last ACK.
-        reset(place, connection, obstacle(to: connection) ?? .probeUnanswered, into: &effects)
-    }
-
-    // MARK: Ends
-
-    /// Tells the client that it is over: a RST at exactly what it expects next (RFC 9293 3.5.3).
-    mutating func reset(
-        _ place: Int,
-        _ connection: borrowing BackupConnection,
-        _ cause: ResetCause,
-        into effects: inout [TakeoverEffect]
-    ) {
-        if let sequence = connection.acknowledged {
-            let packet = TCPPacket(
-                from: connection.flow.service,
-                to: connection.flow.client,
-                sequence: sequence,
-                acknowledgment: connection.clientNext,
-                flags: [.rst, .ack],
-                window: 0
-            )
-            effects.append(.sendToClient(packet.encode()))
+        switch work[place].state {
+        case .probing:
+            if now - work[place].since >= parameters.probeTimeout {
+                // Silent, but it may hear: the RST is right if nothing of the dead server came after its last ACK.
+                let cause = obstacle(to: connection, work[place].profile) ?? .probeUnanswered
+                reset(place, connection, cause, now: now, into: &effects)
+            } else {
+                probe(place, connection, now: now, into: &effects)
+            }
+        case .adopting:
+            if now - work[place].since >= parameters.adoptionTimeout {
+                resetAdopted(place, connection, .adoptionRefused, tracker: tracker, now: now, into: &effects)
+            } else {
+                work[place].interval = min(work[place].interval * 2, parameters.adoptionIntervalMax)
+                attempt(place, connection, tracker: tracker, now: now, into: &effects)
+            }
+        case .replaying:
+            // What is to be done depends on what the socket has done; `progress` goes on.
+            let isFeeding = work[place].replayed < work[place].target
+            let longest = isFeeding ? parameters.replayInterval : .seconds(1)
+            work[place].interval = min(work[place].interval * 2, longest)
+            schedule(place, now + work[place].interval)
+            effects.append(.observe(work[place].flow))
+        case .resetting:
+            repeatReset(place, connection, now: now, into: &effects)
+        case .waiting, .over:
+            break
         }
-        decide(place, reset: cause, into: &effects)
     }
+
+    // MARK: Counting
 
     /// Counts the end of a connection that will not be served.
     mutating func decide(_ place: Int, reset cause: ResetCause, into effects: inout [TakeoverEffect]) {
-        if !work[place].isDecided { undecided -= 1 }
-        if work[place].state != .over { unfinished -= 1 }
         figures.resets[Int(cause.rawValue)] += 1
-        work[place].isDecided = true
-        work[place].state = .over
-        work[place].deadline = .never
-        effects.append(.forget(work[place].handle))
+        markDecided(place)
     }
 
-    /// The kernel has the connection.
-    mutating func markAdopted(_ place: Int) {
+    mutating func markDecided(_ place: Int) {
         guard !work[place].isDecided else { return }
         work[place].isDecided = true
         undecided -= 1
-        figures.adopted += 1
     }
 
-    /// The connection is live, or was closed after its adoption: the machine's part is done.
-    mutating func markOver(_ place: Int, into effects: inout [TakeoverEffect]) {
+    /// The machine's part with this connection is done.
+    mutating func finish(_ place: Int, into effects: inout [TakeoverEffect]) {
         guard work[place].state != .over else { return }
         work[place].state = .over
         work[place].deadline = .never
         unfinished -= 1
         effects.append(.forget(work[place].handle))
     }
-
-    mutating func note(_ body: (inout TakeoverFigures) -> Void) { body(&figures) }
 
     private mutating func conclude(now: Instant, into effects: inout [TakeoverEffect]) {
         guard figures.startedAt != nil else { return }

@@ -18,10 +18,19 @@ public struct TakeoverParameters: Sendable {
     public var segmentBytes = 8192
     /// Journal bytes before the adopted socket's window is known: below the smallest initial window of Linux.
     public var firstFlightBytes = 32 << 10
+    /// How soon a socket that takes journal bytes is looked at again.
+    public var feedInterval = Interval.milliseconds(1)
     /// Journal bytes are sent again after this time without progress; doubled up to a second.
     public var replayInterval = Interval.milliseconds(50)
-    /// The regenerated reply has to reach what the client has within this time, or the client is told.
+    /// The local application may be silent for so long before its regenerated reply has reached what the client has.
     public var catchUpTimeout = Interval.seconds(30)
+    /// A client sends what is missing in the journal again within this time, unless the dead server had acknowledged
+    /// it: then nobody has it any more.
+    public var holeTimeout = Interval.seconds(5)
+    /// A RST is sent so many times more, for it may be lost and is not answered; the first time after `resetInterval`,
+    /// which is doubled each time.
+    public var resetRepeats = 2
+    public var resetInterval = Interval.milliseconds(100)
     /// How far the adopted socket's timestamp clock starts above what the client last saw from the dead server:
     /// frames of that may still be on their way.
     public var timestampMargin: UInt32 = 300
@@ -78,6 +87,8 @@ public struct AdoptionProgress: Hashable, Sendable {
     /// segment.
     public var localAck: SequenceNumber?
     public var localRightEdge: SequenceNumber?
+    /// What the adopted socket has sent, counted from ISS + 1 (`snd_nxt`).
+    public var sent: UInt64
     public var adoptedAt: Instant?
     public var firstReplyAt: Instant?
     public var liveAt: Instant?
@@ -88,6 +99,7 @@ public struct AdoptionProgress: Hashable, Sendable {
         isAdopted: Bool = false,
         localAck: SequenceNumber? = nil,
         localRightEdge: SequenceNumber? = nil,
+        sent: UInt64 = 0,
         adoptedAt: Instant? = nil,
         firstReplyAt: Instant? = nil,
         liveAt: Instant? = nil,
@@ -97,6 +109,7 @@ public struct AdoptionProgress: Hashable, Sendable {
         self.isAdopted = isAdopted
         self.localAck = localAck
         self.localRightEdge = localRightEdge
+        self.sent = sent
         self.adoptedAt = adoptedAt
         self.firstReplyAt = firstReplyAt
         self.liveAt = liveAt

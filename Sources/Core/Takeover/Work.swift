@@ -12,56 +12,105 @@ struct Work {
         case adopting
         /// The socket is there; the journal is on its way to it, the catch-up is watched.
         case replaying
+        /// The client was told that it is over, and is told again.
+        case resetting
         case over
     }
 
     let handle: ConnectionHandle
     let flow: FlowKey
+    let profile: AdoptionProfile
     var state = State.probing
-    var startedAt: Instant
+    /// When the state was entered.
+    var since: Instant
     var answeredAt: Instant?
-    var adoptionStartedAt: Instant
     var adoptedAt: Instant?
+    /// The next deadline is so far behind the last one.
     var interval = Interval.zero
-    var deadline: Instant
+    var deadline = Instant.never
+    var repeats = 0
     var isDecided = false
+    /// Both sides use timestamps: the client's segments carry them.
+    var timestampsAgreed = false
     /// The client's window, counted from ISS + 1.
     var rightEdge: UInt64 = 0
     var entry: ConnectionEntry?
-    /// Journal bytes that the socket has acknowledged, counted from IRS + 1.
-    var replayed: UInt64 = 0
-    /// Journal bytes handed to it.
-    var injected: UInt64 = 0
-    var finInjected = false
-    /// When the socket last acknowledged something new.
-    var progressAt: Instant
+    /// The data plane does not know the connection (any more) although it should.
+    var isEntryMissing = false
 
-    init(handle: ConnectionHandle, flow: FlowKey, now: Instant) {
+    // Places in the client's stream count from IRS + 1; a FIN counts as one byte.
+
+    /// What has to reach the socket: all that the tracker had when the socket was found, and later what stalls.
+    var target: UInt64 = 0
+    /// Acknowledged by the socket.
+    var replayed: UInt64 = 0
+    /// The socket's window ends here.
+    var window: UInt64 = 0
+    /// Handed to the socket.
+    var injected: UInt64 = 0
+    /// What the socket has sent, counted from ISS + 1.
+    var sent: UInt64 = 0
+    /// When the socket last took or sent something new.
+    var progressAt: Instant
+    var retryAt = Instant.never
+    var retryInterval = Interval.zero
+    var isLive = false
+    /// Since when bytes of the client are known to be missing; nil while none are.
+    var holeSince: Instant?
+
+    init(handle: ConnectionHandle, flow: FlowKey, profile: AdoptionProfile, now: Instant) {
         self.handle = handle
         self.flow = flow
-        startedAt = now
-        adoptionStartedAt = now
-        deadline = now
+        self.profile = profile
+        since = now
         progressAt = now
     }
 
-    /// A packet from the client to the local socket, `offset` journal bytes behind IRS + 1.
+    /// Shift counts hold only where both sides announced one (RFC 7323 2.2).
+    func scalesWindows(_ client: HandshakeOptions) -> Bool {
+        client.windowScale != nil && profile.server.windowScale != nil
+    }
+
+    /// A window of the client's header in bytes.
+    func bytes(ofWindow field: UInt16, _ client: HandshakeOptions) -> UInt64 {
+        UInt64(field) << UInt64(scalesWindows(client) ? client.windowScale ?? 0 : 0)
+    }
+
+    /// A packet from the client to the local socket, at a place of the client's stream.
     ///
-    /// The ACK is ISS + 1 in all of them: the socket has sent nothing yet as far as they know, and the window is told
-    /// from there.
-    func packet(at offset: UInt64, flags: TCPFlags, payload: [UInt8]) -> TCPPacket {
+    /// Its ACK has to be near what the socket has sent, for the data of a segment with an older one is thrown away
+    /// (RFC 5961 5.2), and never above it.
+    func packet(
+        at place: UInt64,
+        _ connection: borrowing BackupConnection,
+        flags: TCPFlags,
+        payload: [UInt8],
+        now: Instant
+    ) -> TCPPacket {
         let iss = entry?.iss ?? SequenceNumber(0)
-        let irs = entry?.irs ?? SequenceNumber(0)
+        let acknowledged = min(sent, connection.sndUna)
         let scale = UInt64(entry?.clientWindowScale ?? 0)
+        let window = rightEdge > acknowledged ? rightEdge - acknowledged : 0
         return TCPPacket(
             from: flow.client,
             to: flow.service,
-            sequence: irs.advanced(by: 1 + Int(truncatingIfNeeded: offset)),
-            acknowledgment: iss.advanced(by: 1),
+            sequence: connection.irs.advanced(by: 1 + Int(truncatingIfNeeded: place)),
+            acknowledgment: iss.advanced(by: 1 + Int(truncatingIfNeeded: acknowledged)),
             flags: flags,
-            window: UInt16(min((entry?.rightEdge ?? 0) >> scale, 65_535)),
-            timestamps: entry?.timestamps,
+            window: UInt16(min(window >> scale, 65_535)),
+            timestamps: timestamps(connection, now: now),
             payload: payload
+        )
+    }
+
+    /// The client's clock as it stands now, for an older one would not pass the socket's PAWS test (RFC 7323 5.3) once
+    /// segments of the client itself have come; and the socket's, as it was started.
+    private func timestamps(_ connection: borrowing BackupConnection, now: Instant) -> TCPTimestamps? {
+        guard let started = entry?.timestamps else { return nil }
+        let elapsed = UInt32(truncatingIfNeeded: max(now - since, .zero).nanoseconds / 1_000_000)
+        return TCPTimestamps(
+            value: connection.timestamps?.value ?? started.value,
+            echo: started.echo &+ (state == .replaying ? elapsed : 0)
         )
     }
 }

@@ -86,7 +86,10 @@ struct ChunkStore: ~Copyable {
             free += 1
             chunk = next[Int(chunk)]
         }
-        precondition(free == next.count - chunksInUse, "\(free) chunks are free of \(next.count), \(chunksInUse) in use")
+        precondition(
+            free == next.count - chunksInUse,
+            "\(free) chunks are free of \(next.count), \(chunksInUse) in use"
+        )
     }
 }
 

@@ -15,20 +15,14 @@ struct FlowIndex {
         self.secret = secret
     }
 
-    /// Multiply and fold, keyed, over the flow's five words.
     private func hash(_ flow: FlowKey) -> Int {
-        var state = secret.0
-        state = mix(state, flow.client.address.high)
-        state = mix(state, flow.client.address.low)
-        state = mix(state, flow.service.address.high)
-        state = mix(state, flow.service.address.low)
-        state = mix(state, UInt64(flow.client.port) << 16 | UInt64(flow.service.port))
-        return Int(truncatingIfNeeded: state ^ state >> 29)
-    }
-
-    private func mix(_ state: UInt64, _ word: UInt64) -> UInt64 {
-        let product = (state ^ word).multipliedFullWidth(by: secret.1 | 1)
-        return product.high ^ product.low ^ word
+        var state = SipHash(secret)
+        state.take(flow.client.address.high)
+        state.take(flow.client.address.low)
+        state.take(flow.service.address.high)
+        state.take(flow.service.address.low)
+        state.take(UInt64(flow.client.port) << 16 | UInt64(flow.service.port))
+        return Int(truncatingIfNeeded: state.finish())
     }
 
     /// Where a flow is, as `matches` says of the places on its path.
@@ -67,5 +61,54 @@ struct FlowIndex {
             }
             at = (at + 1) & mask
         }
+    }
+}
+
+/// SipHash (Aumasson, Bernstein 2012) of 64-bit words, with one round a word and three at the end, as Swift's own
+/// dictionaries have it. All arithmetic wraps on purpose.
+private struct SipHash {
+    private var v0: UInt64
+    private var v1: UInt64
+    private var v2: UInt64
+    private var v3: UInt64
+    private var words: UInt64 = 0
+
+    init(_ secret: (UInt64, UInt64)) {
+        v0 = secret.0 ^ 0x736f_6d65_7073_6575
+        v1 = secret.1 ^ 0x646f_7261_6e64_6f6d
+        v2 = secret.0 ^ 0x6c79_6765_6e65_7261
+        v3 = secret.1 ^ 0x7465_6462_7974_6573
+    }
+
+    @inline(__always)
+    mutating func take(_ word: UInt64) {
+        words &+= 1
+        v3 ^= word
+        round()
+        v0 ^= word
+    }
+
+    @inline(__always)
+    mutating func finish() -> UInt64 {
+        take(words << 59)
+        v2 ^= 0xff
+        round()
+        round()
+        round()
+        return v0 ^ v1 ^ v2 ^ v3
+    }
+
+    @inline(__always)
+    private mutating func round() {
+        v0 = v0 &+ v1
+        v1 = (v1 << 13 | v1 >> 51) ^ v0
+        v0 = v0 << 32 | v0 >> 32
+        v2 = v2 &+ v3
+        v3 = (v3 << 16 | v3 >> 48) ^ v2
+        v0 = v0 &+ v3
+        v3 = (v3 << 21 | v3 >> 43) ^ v0
+        v2 = v2 &+ v1
+        v1 = (v1 << 17 | v1 >> 47) ^ v2
+        v2 = v2 << 32 | v2 >> 32
     }
 }

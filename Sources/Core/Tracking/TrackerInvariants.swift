@@ -26,7 +26,10 @@ extension Tracker {
             precondition(connection.journalLength <= fin, "\(connection.flow): bytes behind the FIN")
         }
         if connection.unprotected != nil {
-            precondition(connection.journal.chunkCount(in: store) == 0, "\(connection.flow): unprotected, but a journal")
+            precondition(
+                connection.journal.chunkCount(in: store) == 0,
+                "\(connection.flow): unprotected, but a journal"
+            )
         }
     }
 }

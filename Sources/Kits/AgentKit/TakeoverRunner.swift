@@ -16,9 +16,6 @@ final class TakeoverRunner {
         var machine: TakeoverMachine
         let start: TakeOverStart
         let startedAt: Instant
-        var nextTick: Instant?
-        var lastReport = Instant(nanoseconds: 0)
-
         init(machine: consuming TakeoverMachine, start: TakeOverStart, now: Instant) {
             self.machine = machine
             self.start = start
@@ -47,7 +44,7 @@ final class TakeoverRunner {
     func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
 
     /// When something is due; `.never` without a take-over.
-    var nextTick: Instant { runs.compactMap(\.nextTick).min() ?? .never }
+    var nextTick: Instant { runs.compactMap { $0.machine.nextDeadline }.min() ?? .never }
 
     func takeForgotten() -> [ConnectionHandle] {
         defer { forgotten.removeAll(keepingCapacity: true) }
@@ -73,17 +70,14 @@ final class TakeoverRunner {
         var effects: [TakeoverEffect] = []
         run.machine.start(tracker: tracker, now: now, into: &effects)
         perform(effects, run, tracker: tracker)
-        run.nextTick = now
-        tick(tracker: tracker, now: now)
+        finishRuns()
     }
 
     func received(_ frame: TCPFrame, slot: SlotID, tracker: borrowing Tracker, now: Instant) {
         guard let run = runs.first(where: { $0.machine.slot == slot }) else { return }
         var effects: [TakeoverEffect] = []
         run.machine.received(frame, tracker: tracker, now: now, into: &effects)
-        guard !effects.isEmpty else { return }
         perform(effects, run, tracker: tracker)
-        run.nextTick = now
     }
 
     /// Reads what the data plane knows of a connection and lets its machine go on.
@@ -93,7 +87,6 @@ final class TakeoverRunner {
             var effects: [TakeoverEffect] = []
             run.machine.progress(flow, progress, tracker: tracker, now: now, into: &effects)
             perform(effects, run, tracker: tracker)
-            if !effects.isEmpty { run.nextTick = now }
         }
     }
 
@@ -110,13 +103,17 @@ final class TakeoverRunner {
 
     func tick(tracker: borrowing Tracker, now: Instant) {
         for run in runs {
-            if let due = run.nextTick, due <= now {
+            if let due = run.machine.nextDeadline, due <= now {
                 var effects: [TakeoverEffect] = []
-                run.nextTick = run.machine.tick(tracker: tracker, now: now, into: &effects)
+                _ = run.machine.tick(tracker: tracker, now: now, into: &effects)
                 perform(effects, run, tracker: tracker)
             }
-            if run.machine.isFinished { finish(run) }
         }
+        finishRuns()
+    }
+
+    private func finishRuns() {
+        for run in runs where run.machine.isFinished { finish(run) }
         runs.removeAll { $0.machine.isFinished }
     }
 
@@ -266,6 +263,7 @@ extension AdoptionProgress {
             isAdopted: entry.flags & BATON_CONNECTION_ADOPTED.rawValue != 0,
             localAck: hasSent ? SequenceNumber(entry.local_ack) : nil,
             localRightEdge: hasSent ? SequenceNumber(entry.local_right_edge) : nil,
+            sent: entry.snd_nxt,
             adoptedAt: instant(entry.adopted_ns),
             firstReplyAt: instant(entry.first_reply_ns),
             liveAt: instant(entry.live_ns),

@@ -50,12 +50,11 @@ struct StatusReport {
         return runtime.configuration.backends.enumerated().map { index, backend in
             let id = machine.backendID(backend.name) ?? BackendID(rawValue: UInt16(index))
             let member = machine.members.first { $0.id == id }
-            let services = runtime.configuration.services.count
             let state: String
             switch member?.condition {
             case nil: state = "absent"
             case .silent: state = "suspect"
-            case .present: state = (member?.healthy.count ?? 0) < services ? "application-down" : "live"
+            case .present: state = member?.healthy.isEmpty ?? true ? "application-down" : "live"
             }
             return DirectorStatus.Backend(
                 name: backend.name,

@@ -121,6 +121,7 @@ public struct Demo: Sendable {
         _ outcomes: [(DownloadResult, String?, String?)]
     ) throws -> DemoReport {
         let takeover = try? lab.takeover(of: victim, after: failure)
+        let newByte = Instant(nanoseconds: takeover?.firstNewByteNs ?? failure.nanoseconds + 1_000_000_000)
         var report = DemoReport(
             how: options.how.rawValue, victim: victim, backup: takeover?.backup, failureNs: failure.nanoseconds,
             bytesAtFailure: bytes, size: file.size, sha256: file.sha256, takeover: takeover, clients: [], complaints: []
@@ -129,7 +130,8 @@ public struct Demo: Sendable {
             DemoReport.Client(
                 before: before, after: before == victim ? after : before, bytes: result.bytes, sha256: result.sha256,
                 right: result.matches(file), stallMs: result.stall(after: failure),
-                arrivalStallMs: result.longestArrivalGap == nil ? nil : result.arrivalStall(after: failure),
+                arrivalStallMs: result.longestArrivalGap == nil ? nil : 
+                    result.arrivalStall(across: failure, until: newByte),
                 error: result.error)
         }
         report.judge()

@@ -73,6 +73,13 @@ public struct DownloadResult: Sendable, Codable {
         DownloadResult.longest(arrivalGaps, longestArrivalGap, after: instant)
     }
 
+    /// The longest stall at the client's TCP that the failure can have to do with: it began before the first new byte of
+    /// the backup, and ended after the failure. A client that reads slowly makes longer ones of its own.
+    public func arrivalStall(across failure: Instant, until newByte: Instant) -> Double {
+        let early = (arrivalGaps + (longestArrivalGap.map { [$0] } ?? [])).filter { $0.startNs < newByte.nanoseconds }
+        return DownloadResult.longest(early, nil, after: failure)
+    }
+
     private static func longest(_ gaps: [Gap], _ longest: Gap?, after instant: Instant) -> Double {
         (gaps + (longest.map { [$0] } ?? [])).filter { $0.startNs + $0.lengthNs > instant.nanoseconds }
             .map(\.milliseconds).max() ?? 0

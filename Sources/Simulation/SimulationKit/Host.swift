@@ -46,19 +46,19 @@ final class Host {
 
 /// The server application: one value for each connection; the reply is a pure function of the request.
 final class ModelApplication {
-    struct Connection {
+    private struct Connection {
         var hasGreeted = false
         var request: [UInt8] = []
         var reply: [UInt8] = []
         var written = 0
         var thinkingUntil: TrueTime?
         var closes = false
-        var isScheduled = false
     }
 
     private unowned let world: Simulation
     private let host: Int
     private var connections: [Int: Connection] = [:]
+    private var scheduled: Set<Int> = []
 
     init(_ world: Simulation, host: Int) {
         self.world = world
@@ -66,17 +66,14 @@ final class ModelApplication {
     }
 
     /// Whether the caller has to wake it; at most one wake-up for each socket is on its way.
-    func schedules(_ socket: ModelSocket) -> Bool {
-        if connections[socket.id, default: Connection()].isScheduled { return false }
-        connections[socket.id, default: Connection()].isScheduled = true
-        return true
-    }
+    func schedules(_ socket: ModelSocket) -> Bool { scheduled.insert(socket.id).inserted }
 
     /// Reads what is there, writes what fits. Returns when to come again.
     func serve(_ socket: ModelSocket, _ kernel: ModelKernel) -> TrueTime? {
         var connection = connections[socket.id] ?? Connection()
         defer { connections[socket.id] = socket.state == .closed ? nil : connection }
-        connection.isScheduled = false
+        // Before anything is written: acknowledgments that come of it wake it again.
+        scheduled.remove(socket.id)
         guard socket.state == .open, !socket.isClosing else { return nil }
         if world.scenario.greeting, !connection.hasGreeted {
             connection.hasGreeted = true

@@ -32,9 +32,11 @@ struct KernelEntry {
     var first: SequenceNumber { entry.iss.advanced(by: 1) }
     private var clientScale: Int { Int(entry.clientWindowScale ?? 0) }
 
-    /// `window_field` of agent_reflect.h.
-    func windowField(_ acknowledged: Int) -> UInt16 {
-        UInt16(min(max(0, rightEdge - acknowledged) >> clientScale, 65_535))
+    /// `window_field` of agent_reflect.h. Rounded up: an edge told too low, below what the client has, would end the
+    /// catch-up in a closed window that nobody opens again.
+    func windowField(_ acknowledged: Int, roundedDown: Bool) -> UInt16 {
+        let more = roundedDown ? 0 : (1 << clientScale) - 1
+        return UInt16(min((max(0, rightEdge - acknowledged) + more) >> clientScale, 65_535))
     }
 
     /// `follow` of agent.bpf.c.
@@ -102,7 +104,7 @@ final class ModelKernel {
 
     /// `may_speak` of agent.bpf.c, and the nftables fence.
     var maySpeak: Bool {
-        if fenced, chaos != .fenceIgnored { return false }
+        if fenced { return false }
         return leaseUntil == .never || localNow < leaseUntil || chaos == .leaseIgnored
     }
 
@@ -149,7 +151,7 @@ final class ModelKernel {
         else { return segment }
         var clamped = segment
         clamped.acknowledgment = entry.first.advanced(by: entry.sndNxt)
-        clamped.window = entry.windowField(entry.sndNxt)
+        clamped.window = entry.windowField(entry.sndNxt, roundedDown: chaos == .windowRoundedDown)
         world.counts.clamped += 1
         return clamped
     }
@@ -366,7 +368,8 @@ final class ModelKernel {
         let more = chaos == .reflectOneMore ? 1 : 0
         let ack = TCPPacket(
             from: flow.client, to: flow.service, sequence: packet.acknowledgment,
-            acknowledgment: entry.first.advanced(by: end + more), flags: [.ack], window: entry.windowField(end),
+            acknowledgment: entry.first.advanced(by: end + more), flags: [.ack], 
+            window: entry.windowField(end, roundedDown: chaos == .windowRoundedDown),
             timestamps: packet.timestamps.map { TCPTimestamps(value: entry.clientStamp, echo: $0.value) })
         reflected.append((flow, Segment(ack)))
     }

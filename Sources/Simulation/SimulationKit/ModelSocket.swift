@@ -45,6 +45,8 @@ final class ModelSocket {
     /// The application that held it is gone.
     var isOrphan = false
     var isAdopted = false
+    /// When its next timer event comes.
+    var timerAt = TrueTime.max
     /// Set when the application has something to look at.
     var wantsApplication = false
     /// Segments on their way to the egress hook.
@@ -247,6 +249,8 @@ final class ModelSocket {
         }
         guard ack >= sndUna else { return true }
         let edge = ack + Int(segment.window) << clientScale
+        // tcp_may_update_window(): a newer ACK counts even where it takes the edge back.
+        let isNewer = ack > sndUna || start > windowSequence || edge > sndEdge
         if ack > sndUna {
             sndUna = ack
             duplicateACKs = 0
@@ -262,14 +266,13 @@ final class ModelSocket {
                 resend(now)
             }
         }
-        if ack > sndUna - 1, start >= windowSequence || edge > sndEdge {
+        if isNewer {
             windowSequence = start
-            if edge > sndEdge { isProbing = false }
-            if edge > sndEdge, sndUna == sndNxt {
-                deadline = .max
-                rto = Self.firstTimeout
+            if edge > sndEdge {
+                isProbing = false
+                if sndUna == sndNxt { (deadline, rto) = (.max, Self.firstTimeout) }
             }
-            sndEdge = max(edge, sndNxt)
+            sndEdge = edge
         }
         return true
     }

@@ -202,9 +202,15 @@ extension Simulation {
                 give(.sessionClosed(id))
             }
         } else {
-            guard !session.down.deaf, hosts[session.host].session == index,
-                session.agentIncarnation == hosts[session.host].incarnation
-            else { return }
+            guard session.agentIncarnation == hosts[session.host].incarnation, hosts[session.host].isAlive else {
+                // The machine has started anew and knows no such connection: RST.
+                if !session.up.deaf, session.directorIncarnation == hosts[0].incarnation {
+                    sessions[index].up.deaf = true
+                    give(.sessionClosed(SessionID(rawValue: UInt64(index))))
+                }
+                return
+            }
+            guard !session.down.deaf, hosts[session.host].session == index else { return }
             switch item {
             case .message(let message): give(.received(message), to: session.host)
             case .end: hangUp(index)

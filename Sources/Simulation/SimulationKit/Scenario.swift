@@ -10,8 +10,10 @@ public enum Chaos: String, Sendable, CaseIterable {
     case clampMissing
     /// The kernel sends without a valid lease.
     case leaseIgnored
-    /// The kernel sends although it was told to be silent.
-    case fenceIgnored
+    /// The agent's fences, and leases of nothing, are said to be in force, but are not.
+    case emptyFence
+    /// Windows of reflections are rounded down to the client's scale.
+    case windowRoundedDown
     /// FIN and RST of a dying application leave the host.
     case guardMissing
     /// The journal reaches the socket with one bit turned.

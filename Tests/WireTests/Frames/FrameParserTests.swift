@@ -93,28 +93,65 @@ struct FrameParserTests {
     /// Places: Ethernet 0, IPv4 14, TCP 34; IPv6 14, TCP 54.
     static let faults: [Fault] = [
         Fault(testDescription: "empty", edit: { $0 = [] }, rejection: .malformed),
-        Fault(testDescription: "ends in the Ethernet header", edit: { $0 = Array($0.prefix(13)) }, rejection: .malformed),
+        Fault(
+            testDescription: "ends in the Ethernet header",
+            edit: { $0 = Array($0.prefix(13)) },
+            rejection: .malformed
+        ),
         Fault(testDescription: "ARP", edit: { $0[13] = 6 }, rejection: .notIP),
-        Fault(testDescription: "three tags", edit: { $0 = Sample.frame(Sample.packet(), tags: [0x8100, 0x8100, 0x8100]) },
-            rejection: .notIP),
-        Fault(testDescription: "ends in a tag", edit: { $0 = Array(Sample.frame([], tags: [0x8100], type: 0x0800).prefix(16)) },
-            rejection: .malformed),
+        Fault(
+            testDescription: "three tags",
+            edit: { $0 = Sample.frame(Sample.packet(), tags: [0x8100, 0x8100, 0x8100]) },
+            rejection: .notIP
+        ),
+        Fault(
+            testDescription: "ends in a tag",
+            edit: { $0 = Array(Sample.frame([], tags: [0x8100], type: 0x0800).prefix(16)) },
+            rejection: .malformed
+        ),
         Fault(testDescription: "IPv6 header in an IPv4 frame", edit: { $0[14] = 0x65 }, rejection: .malformed),
         Fault(testDescription: "IP header shorter than 20", edit: { $0[14] = 0x44 }, rejection: .malformed),
-        Fault(testDescription: "IP header longer than the packet", edit: { $0[17] = 30; $0[14] = 0x4f }, rejection: .malformed),
+        Fault(
+            testDescription: "IP header longer than the packet",
+            edit: {
+                $0[17] = 30
+                $0[14] = 0x4f
+            },
+            rejection: .malformed
+        ),
         Fault(testDescription: "IP longer than the frame", edit: { $0[16] = 0xff }, rejection: .malformed),
         Fault(testDescription: "UDP", edit: { $0[23] = 17 }, rejection: .notTCP),
         Fault(testDescription: "first fragment", edit: { $0[20] = 0x20 }, rejection: .fragment),
         Fault(testDescription: "later fragment", edit: { $0[21] = 9 }, rejection: .fragment),
         Fault(testDescription: "no room for TCP", edit: { $0[17] = 39 }, rejection: .malformed),
         Fault(testDescription: "data offset below 5", edit: { $0[46] = 0x40 }, rejection: .malformed),
-        Fault(testDescription: "data offset behind the end", edit: { $0[17] = 40; $0[46] = 0xf0 }, rejection: .malformed),
-        Fault(testDescription: "capture ends in the options", edit: { $0 = Array($0.prefix(60)) }, rejection: .malformed),
-        Fault(testDescription: "IPv6 longer than the frame", edit: { $0[18] = 0xff }, rejection: .malformed, ipv6: true),
+        Fault(
+            testDescription: "data offset behind the end",
+            edit: {
+                $0[17] = 40
+                $0[46] = 0xf0
+            },
+            rejection: .malformed
+        ),
+        Fault(
+            testDescription: "capture ends in the options",
+            edit: { $0 = Array($0.prefix(60)) },
+            rejection: .malformed
+        ),
+        Fault(
+            testDescription: "IPv6 longer than the frame",
+            edit: { $0[18] = 0xff },
+            rejection: .malformed,
+            ipv6: true
+        ),
         Fault(testDescription: "IPv6 fragment", edit: { $0[20] = 44 }, rejection: .fragment, ipv6: true),
         Fault(testDescription: "IPv6 hop-by-hop", edit: { $0[20] = 0 }, rejection: .notTCP, ipv6: true),
-        Fault(testDescription: "IPv4-mapped source", edit: { $0.replaceSubrange(22..<34, with: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255]) },
-            rejection: .malformed, ipv6: true),
+        Fault(
+            testDescription: "IPv4-mapped source",
+            edit: { $0.replaceSubrange(22..<34, with: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255]) },
+            rejection: .malformed,
+            ipv6: true
+        ),
     ]
 
     @Test(arguments: faults)
@@ -145,7 +182,9 @@ struct FrameParserTests {
         for round in 0..<3_000 {
             var bytes: [UInt8]
             if round % 4 == 0 {
-                bytes = (0..<Int.random(in: 0...120, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+                bytes = (0..<Int.random(in: 0...120, using: &random)).map { _ in
+                    UInt8.random(in: 0...255, using: &random)
+                }
             } else {
                 let payload = [UInt8](repeating: 5, count: Int.random(in: 0...40, using: &random))
                 bytes = Sample.frame(Sample.packet(ipv6: round % 2 == 0, payload: payload))
@@ -155,7 +194,9 @@ struct FrameParserTests {
                 bytes = Array(bytes.prefix(Int.random(in: 0...bytes.count + 10, using: &random)))
             }
             let wire = bytes.count + Int.random(in: -3...2000, using: &random)
-            for parsing in [Sample.parse(bytes, wireLength: wire), bytes.withUnsafeBytes { FrameParser.parse(packet: $0) }] {
+            for parsing in [
+                Sample.parse(bytes, wireLength: wire), bytes.withUnsafeBytes { FrameParser.parse(packet: $0) },
+            ] {
                 guard let frame = parsing.frame else { continue }
                 #expect(frame.payload.lowerBound >= 0 && frame.payload.upperBound <= bytes.count)
                 #expect(frame.payloadLength >= frame.payload.count)

@@ -13,7 +13,8 @@ struct TCPPacketTests {
 
     private func isRight(_ packet: [UInt8]) -> Bool {
         if packet[0] >> 4 == 4 {
-            return sum(packet[..<20]) == 0xffff && sum(packet[20...], sum(packet[12..<20], 6 + packet.count - 20)) == 0xffff
+            return sum(packet[..<20]) == 0xffff
+                && sum(packet[20...], sum(packet[12..<20], 6 + packet.count - 20)) == 0xffff
         }
         return sum(packet[40...], sum(packet[8..<40], 6 + packet.count - 40)) == 0xffff
     }

@@ -166,9 +166,10 @@ static __always_inline int clamp(struct __sk_buff *skb, const struct segment *se
 {
     __u32 tcp = segment->tcp_offset;
     __be32 old_ack = bpf_htonl(segment->acknowledgment);
-    __be32 new_ack = bpf_htonl(connection->iss + 1 + (__u32)connection->snd_nxt);
+    __u64 place = exact_ack(connection, connection->snd_nxt);
+    __be32 new_ack = bpf_htonl(connection->iss + 1 + (__u32)place);
     __be16 old_window = bpf_htons(segment->window);
-    __be16 new_window = bpf_htons(window_field(connection, connection->snd_nxt));
+    __be16 new_window = bpf_htons(window_field(connection, place));
     __u32 checksum = tcp + offsetof(struct tcphdr, check);
 
     connection->clamped_acks++;
@@ -259,7 +260,7 @@ static __always_inline void note_progress(struct baton_connection *connection, c
 }
 
 static __always_inline int catch_up(struct __sk_buff *skb, const struct segment *segment,
-                                    struct baton_connection *connection, __s64 end)
+                                    struct baton_connection *connection, __s64 end, int is_new)
 {
     __s64 una = connection->snd_una;
 
@@ -278,7 +279,8 @@ static __always_inline int catch_up(struct __sk_buff *skb, const struct segment 
     connection->caught_up_bytes += segment->payload_bytes;
     if (end == una)
         go_live(connection, &segment->key);
-    return reflect(skb, segment, connection, end);
+    /* A retransmission is acknowledged to its end, or it would come for ever. */
+    return reflect(skb, segment, connection, is_new ? exact_ack(connection, end) : end);
 }
 
 static __always_inline int send(struct __sk_buff *skb, const struct segment *segment,
@@ -286,6 +288,7 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
 {
     __s64 start = place_of(connection, connection->snd_nxt, segment->sequence);
     __s64 end = start + segment->payload_bytes + (segment->flags & FLAG_FIN ? 1 : 0);
+    int is_new = end > (__s64)connection->snd_nxt;
 
     switch (connection->state) {
     case BATON_CONNECTION_REFUSED:
@@ -305,7 +308,7 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
     if (!(segment->flags & FLAG_RST))
         note_progress(connection, segment, end);
     if (connection->state == BATON_CONNECTION_CATCHING_UP)
-        return catch_up(skb, segment, connection, end);
+        return catch_up(skb, segment, connection, end, is_new);
     return TC_ACT_OK;
 }
 

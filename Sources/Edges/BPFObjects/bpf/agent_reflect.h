@@ -125,7 +125,21 @@ static __always_inline int reflect_ipv6(struct __sk_buff *skb, const struct refl
     return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
-/* The window field that puts the right edge where the client's really is, seen from a lower ACK. */
+/* What to acknowledge so that the window field can say the client's right edge exactly.
+ *
+ * The edge is a multiple of the scale away from the client's own ACK. Seen from any other place it would be rounded
+ * down, by up to 2^14 bytes; a client whose window is closed would then never be caught up with, because the edge would
+ * lie below SND.UNA. What is acknowledged a bit late here is acknowledged with the next segment. */
+static __always_inline __u64 exact_ack(const struct baton_connection *connection, __u64 end)
+{
+    __u64 unit = 1ull << (connection->snd_wscale & 15);
+    __u64 missing = connection->snd_una > end ? connection->snd_una - end : 0;
+    __u64 back = (missing + unit - 1) & ~(unit - 1);
+
+    return back < connection->snd_una ? connection->snd_una - back : end;
+}
+
+/* The window field for an ACK, so that its right edge is the client's, or below it where that cannot be said. */
 static __always_inline __u16 window_field(const struct baton_connection *connection, __u64 acknowledged)
 {
     __u64 bytes = connection->right_edge > acknowledged ? connection->right_edge - acknowledged : 0;
@@ -134,12 +148,12 @@ static __always_inline __u16 window_field(const struct baton_connection *connect
 }
 
 static __always_inline int reflect(struct __sk_buff *skb, const struct segment *segment,
-                                   const struct baton_connection *connection, __u64 end)
+                                   const struct baton_connection *connection, __u64 acknowledged)
 {
     struct reflection reflection = {
         .sequence = segment->acknowledgment,
-        .acknowledgment = connection->iss + 1 + (__u32)end,
-        .window = window_field(connection, end),
+        .acknowledgment = connection->iss + 1 + (__u32)acknowledged,
+        .window = window_field(connection, acknowledged),
         .has_timestamps = segment->has_timestamps,
         .tsval = connection->client_tsval,
         .tsecr = segment->tsval,

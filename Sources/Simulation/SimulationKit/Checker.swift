@@ -1,0 +1,100 @@
+import Cluster
+import Model
+import Tracking
+import Wire
+
+/// What the checkers remember.
+struct Checker {
+    /// Who alone may send to the clients of a slot: the back-end that it was made for, then whoever has started its
+    /// take-over.
+    var talkers: [SlotID: Int] = [:]
+    var lastTaker: Int?
+    /// Clients that must end whole whatever happens: one failure, and the backups knew everything.
+    var mustSurvive: Set<Int> = []
+    var struck = 0
+    /// Clients whose end was judged.
+    var ended: Set<Int> = []
+}
+
+extension Simulation {
+    func violate(_ text: String) {
+        trace("VIOLATION \(text)")
+        violations.append("\(now / 1000) us: \(text)")
+    }
+
+    // MARK: One talker a slot
+
+    func noteSlot(_ publication: SlotPublication) {
+        guard checker.talkers[publication.slot] == nil else { return }
+        checker.talkers[publication.slot] = hosts.firstIndex { $0.name == publication.record.backend }
+    }
+
+    /// From here on nobody but the taker may be heard for the slot.
+    func noteTakeOver(of slot: SlotID, by host: Int) {
+        counts.takeOversStarted += 1
+        if let former = checker.talkers[slot], former != host, mayTalk(former, for: slot) {
+            violate("\(hosts[host].name) takes \(slot) over while \(hosts[former].name) may still talk for it")
+        }
+        checker.talkers[slot] = host
+        checker.lastTaker = host
+        trigger { if case .takingOver(let delay) = $0 { delay } else { nil } }
+    }
+
+    private func mayTalk(_ host: Int, for slot: SlotID) -> Bool {
+        guard hosts[host].powered, let kernel = hosts[host].kernel, kernel.maySpeak else { return false }
+        return kernel.sockets.contains { plane.slot(of: $0.flow) == slot }
+    }
+
+    func checkTalker(_ flow: FlowKey, _ host: Int) {
+        guard let slot = plane.slot(of: flow), let talker = checker.talkers[slot], talker != host else { return }
+        violate("\(hosts[host].name) talks for \(slot) of \(hosts[talker].name)")
+    }
+
+    // MARK: What must survive
+
+    /// At a failure: whose request and handshake every backup has.
+    func noteProtection() {
+        checker.struck += 1
+        guard faults.count == 1 else { return }
+        for (index, client) in clients.enumerated() where client.outcome == nil && client.state == .open {
+            let flow = client.plan.flow
+            guard client.plan.options.mss >= 536, let slot = plane.slot(of: flow), let talker = checker.talkers[slot],
+                let socket = hosts[talker].kernel?.socket(flow), socket.state == .open,
+                let entry = director?.table.slots.first(where: { $0.slot == slot }), !entry.backups.isEmpty,
+                entry.backups.allSatisfy({ knows(Int($0.rawValue) + 1, flow, acknowledged: socket.rcvNxt) })
+            else { continue }
+            checker.mustSurvive.insert(index)
+        }
+    }
+
+    private func knows(_ host: Int, _ flow: FlowKey, acknowledged: Int) -> Bool {
+        guard let data = hosts[host].data, let handle = data.tracker.handle(of: flow),
+            let connection = data.tracker[handle]
+        else { return false }
+        return connection.iss != nil && connection.unprotected == nil && Int(connection.journalLength) >= acknowledged
+    }
+
+    // MARK: Ends
+
+    func checkOutcome(_ index: Int, _ outcome: ModelClient.Outcome) {
+        trace("client \(index): \(outcome) after \(clients[index].received) bytes")
+        switch outcome {
+        case .whole:
+            counts.whole += 1
+            if checker.mustSurvive.contains(index) { counts.protected += 1 }
+        case .reset, .gaveUp:
+            if outcome == .reset { counts.reset += 1 } else { counts.gaveUp += 1 }
+            if checker.mustSurvive.contains(index) {
+                violate("client \(index) was protected, and was lost all the same: \(outcome)")
+            }
+            if checker.struck == 0 { violate("client \(index) was lost without any failure: \(outcome)") }
+        }
+        if clients.allSatisfy({ $0.outcome != nil }) { disarm() }
+    }
+
+    func checkEnd() {
+        for (index, client) in clients.enumerated() where client.outcome == nil {
+            violate("client \(index) hangs at \(client.received) of \(client.plan.expected.count) bytes")
+        }
+    }
+}

@@ -1,0 +1,39 @@
+import Model
+
+/// Runs of seeds.
+public enum SimulationRun {
+    /// One seed with its own scenario.
+    public static func run(seed: UInt64, chaos: Chaos? = nil) -> Simulation {
+        run(seed: seed, scenario: .drawn(from: seed, chaos: chaos))
+    }
+
+    public static func run(seed: UInt64, scenario: Scenario) -> Simulation {
+        let simulation = Simulation(seed: seed, scenario: scenario)
+        simulation.run()
+        simulation.counts.runs = 1
+        return simulation
+    }
+
+    /// The same run, told line by line.
+    @discardableResult
+    public static func trace(
+        seed: UInt64,
+        scenario: Scenario? = nil,
+        to sink: @escaping (String) -> Void = { print($0) }
+    ) -> Simulation {
+        let simulation = Simulation(seed: seed, scenario: scenario ?? .drawn(from: seed))
+        simulation.sink = sink
+        sink("seed \(seed): \(simulation.scenario)")
+        for fault in simulation.faults { sink("planned: \(fault)") }
+        simulation.run()
+        return simulation
+    }
+}
+
+extension ClientPlan {
+    var summary: String {
+        "requests of \(requests.map(\.count)) bytes, reply of \(expected.count), mss \(options.mss), scale "
+            + "\(options.windowScale.map(String.init) ?? "none"), timestamps \(options.timestamps), buffer \(buffer), "
+            + "server closes \(serverCloses)"
+    }
+}
