@@ -147,7 +147,7 @@ let package = Package(
         .target(name: "CLab", path: "Sources/Kits/LabKit/CLab"),
         .target(
             name: "LabKit",
-            dependencies: ["Model", "CLab", "LinuxBPF", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["Model", "CLab", .product(name: "Crypto", package: "swift-crypto")],
             path: "Sources/Kits/LabKit",
             exclude: ["CLab"],
             swiftSettings: strict

@@ -1,8 +1,7 @@
 import Model
 import Testing
+import Tracking
 import Wire
-
-@testable import Tracking
 
 struct JournalTests {
     struct Piece: Sendable {

@@ -1,8 +1,7 @@
 import Model
 import Testing
+import Tracking
 import Wire
-
-@testable import Tracking
 
 /// Random clients against a reference that keeps every byte in an array of its own.
 struct TrackerModelTests {

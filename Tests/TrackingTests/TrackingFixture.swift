@@ -1,8 +1,7 @@
 import Model
 import Testing
+import Tracking
 import Wire
-
-@testable import Tracking
 
 /// A small generator with a seed (SplitMix64), so that a failing case can be run again.
 struct SeededGenerator: RandomNumberGenerator {
@@ -23,6 +22,7 @@ struct SeededGenerator: RandomNumberGenerator {
 final class TrackingFixture {
     static let slot = SlotID(rawValue: 3)
     static let service = Endpoint(address: IPAddress(ipv4: 0x0a00_0064), port: 80)
+    static let offered = HandshakeOptions(mss: 1460, windowScale: 7, sackPermitted: true)
 
     var tracker: Tracker
     var now = Instant(nanoseconds: 1_000_000_000)
@@ -82,7 +82,7 @@ final class TrackingFixture {
 
     func connect(
         port: UInt16 = 40_000,
-        _ offered: HandshakeOptions = HandshakeOptions(mss: 1460, windowScale: 7, sackPermitted: true),
+        _ offered: HandshakeOptions = TrackingFixture.offered,
         slot: SlotID = TrackingFixture.slot
     ) {
         send([.syn], port: port, slot: slot, handshake: offered)

@@ -54,7 +54,6 @@ extension TakeoverMachine {
         to limit: UInt64,
         _ connection: borrowing BackupConnection,
         tracker: borrowing Tracker,
-        now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
         let length = connection.journalLength
@@ -68,12 +67,12 @@ extension TakeoverMachine {
             let payload = tracker.journal(work[place].handle, at..<next)
             // No bytes: the connection has lost its protection, and the next look at it ends it.
             guard payload.count == Int(next - at) else { return }
-            let packet = work[place].packet(at: at, connection, flags: flags, payload: payload, now: now)
+            let packet = work[place].packet(at: at, connection, flags: flags, payload: payload)
             effects.append(.inject(packet.encode()))
             work[place].injected = next + (closes ? 1 : 0)
         }
         if isHalfClosed, work[place].injected == length {
-            let packet = work[place].packet(at: length, connection, flags: [.ack, .fin], payload: [], now: now)
+            let packet = work[place].packet(at: length, connection, flags: [.ack, .fin], payload: [])
             effects.append(.inject(packet.encode()))
             work[place].injected = length + 1
         }
@@ -101,6 +100,7 @@ extension TakeoverMachine {
             }
             adopted(place, connection, progress, tracker: tracker, now: now, into: &effects)
         }
+        work[place].acknowledged = max(work[place].acknowledged, progress.acknowledged)
         if progress.state == .live { work[place].isLive = true }
         switch progress.state {
         case .refused:
@@ -248,7 +248,7 @@ extension TakeoverMachine {
         guard from < work[place].target else { return }
         // A window that is shut is asked about with one byte, as TCP does (RFC 9293 3.8.6.1); it is not taken for sent.
         let limit = isWindowProbe ? from + 1 : min(work[place].window, work[place].target)
-        inject(place, to: limit, connection, tracker: tracker, now: now, into: &effects)
+        inject(place, to: limit, connection, tracker: tracker, into: &effects)
         let hasInjected = work[place].injected > from
         if isWindowProbe { work[place].injected = from }
         if hasInjected {

@@ -6,11 +6,12 @@ import Wire
 
 extension TakeoverMachine {
     /// A RST at exactly what the client expects next, which alone it obeys (RFC 5961 3.2).
-    func reset(_ connection: borrowing BackupConnection) -> [UInt8] {
-        TCPPacket(
+    func reset(_ item: borrowing Work, _ connection: borrowing BackupConnection) -> [UInt8] {
+        let further = Int(truncatingIfNeeded: item.sndUna(connection) - connection.sndUna)
+        return TCPPacket(
             from: connection.flow.service,
             to: connection.flow.client,
-            sequence: connection.acknowledged ?? SequenceNumber(0),
+            sequence: (connection.acknowledged ?? SequenceNumber(0)).advanced(by: further),
             acknowledgment: connection.clientNext,
             flags: [.rst, .ack],
             window: 0
@@ -29,7 +30,7 @@ extension TakeoverMachine {
         enter(.resetting, place, now: now)
         work[place].repeats = 0
         work[place].interval = parameters.resetInterval
-        effects.append(.sendToClient(reset(connection)))
+        effects.append(.sendToClient(reset(work[place], connection)))
         if parameters.resetRepeats > 0 {
             schedule(place, now + parameters.resetInterval)
         } else {
@@ -43,7 +44,7 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        effects.append(.sendToClient(reset(connection)))
+        effects.append(.sendToClient(reset(work[place], connection)))
         work[place].repeats += 1
         guard work[place].repeats < parameters.resetRepeats else {
             finish(place, into: &effects)
@@ -53,8 +54,8 @@ extension TakeoverMachine {
         schedule(place, now + work[place].interval)
     }
 
-    /// Ends a connection that is in the data plane already. The data plane forgets it first, for it lets nothing of a
-    /// refused connection pass.
+    /// Ends a connection that is in the data plane already. The data plane forgets it before the client's RST is sent,
+    /// for it lets nothing of a refused connection pass.
     mutating func resetAdopted(
         _ place: Int,
         _ connection: borrowing BackupConnection,
@@ -64,11 +65,30 @@ extension TakeoverMachine {
         into effects: inout [TakeoverEffect]
     ) {
         let wasInFlight = work[place].state == .adopting
+        closeSocket(work[place], into: &effects)
         effects.append(.uninstall(work[place].flow))
         reset(place, connection, cause, now: now, into: &effects)
         if wasInFlight {
             inFlight -= 1
             adoptReady(tracker: tracker, now: now, into: &effects)
+        }
+    }
+
+    /// Ends what the local application has of the connection, as the client's RST would, before the data plane forgets
+    /// it: what it goes on sending must not leave. A socket obeys a RST at its RCV.NXT alone: what it has acknowledged,
+    /// or, where no segment has shown that yet, what it was given.
+    private func closeSocket(_ item: borrowing Work, into effects: inout [TakeoverEffect]) {
+        guard let entry = item.entry else { return }
+        for offset in item.replayed == item.injected ? [item.injected] : [item.replayed, item.injected] {
+            let packet = TCPPacket(
+                from: entry.flow.client,
+                to: entry.flow.service,
+                sequence: entry.irs.advanced(by: 1 + Int(truncatingIfNeeded: offset)),
+                acknowledgment: SequenceNumber(0),
+                flags: [.rst],
+                window: 0
+            )
+            effects.append(.inject(packet.encode()))
         }
     }
 
@@ -81,9 +101,11 @@ extension TakeoverMachine {
         into effects: inout [TakeoverEffect]
     ) {
         let wasInFlight = work[place].state == .adopting
-        // An adopted connection's socket gets the RST as well, and closes.
         if !work[place].isDecided { decide(place, reset: .clientGone, into: &effects) }
-        if wasInFlight { effects.append(.uninstall(work[place].flow)) }
+        if wasInFlight || work[place].state == .replaying {
+            closeSocket(work[place], into: &effects)
+            effects.append(.uninstall(work[place].flow))
+        }
         finish(place, into: &effects)
         if wasInFlight {
             inFlight -= 1

@@ -177,7 +177,7 @@ public struct TakeoverMachine: ~Copyable {
             answered(place, connection, tracker: tracker, now: now, into: &effects)
         case .resetting:
             // It did not hear the RST, or it had more than we knew.
-            effects.append(.sendToClient(reset(connection)))
+            effects.append(.sendToClient(reset(work[place], connection)))
         case .waiting, .adopting, .replaying, .over:
             break
         }
@@ -206,6 +206,13 @@ public struct TakeoverMachine: ~Copyable {
     private func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
         if profile.replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
+        // A SYN-ACK that left out what its server always offers was a SYN cookie's: what became of the other options
+        // is not known, and a wrong shift count makes a window wrong by powers of two.
+        if profile.server.timestamps, connection.client.timestamps, connection.timestamps == nil,
+            connection.client.windowScale != nil
+        {
+            return .optionUnsupported
+        }
         // What bpf_sk_assign_tcp_reqsk() takes: TCP_MIN_MSS is too small for it.
         let smallest: UInt16 = connection.flow.client.address.isIPv4 ? 536 : 1220
         return connection.client.mss < smallest ? .optionUnsupported : nil
@@ -228,7 +235,7 @@ public struct TakeoverMachine: ~Copyable {
                 continue
             }
             // Bytes may have come since the answer.
-            if let cause = connection.unprotected {
+            if let cause = obstacle(to: connection, work[place].profile) {
                 reset(place, connection, cause, now: now, into: &effects)
                 continue
             }
@@ -249,10 +256,10 @@ public struct TakeoverMachine: ~Copyable {
         into effects: inout [TakeoverEffect]
     ) {
         if work[place].isEntryMissing { install(place, connection, now: now, into: &effects) }
-        let ack = work[place].packet(at: 0, connection, flags: [.ack], payload: [], now: now)
+        let ack = work[place].packet(at: 0, connection, flags: [.ack], payload: [])
         effects.append(.inject(ack.encode()))
         work[place].injected = 0
-        inject(place, to: UInt64(parameters.firstFlightBytes), connection, tracker: tracker, now: now, into: &effects)
+        inject(place, to: UInt64(parameters.firstFlightBytes), connection, tracker: tracker, into: &effects)
         // Without journal bytes it takes a second segment to find the socket that the first one made.
         if work[place].injected == 0 { effects.append(.inject(ack.encode())) }
         schedule(place, now + work[place].interval)
@@ -295,6 +302,8 @@ public struct TakeoverMachine: ~Copyable {
         case .adopting:
             if now - work[place].since >= parameters.adoptionTimeout {
                 resetAdopted(place, connection, .adoptionRefused, tracker: tracker, now: now, into: &effects)
+            } else if let cause = connection.unprotected {
+                resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
             } else {
                 work[place].interval = min(work[place].interval * 2, parameters.adoptionIntervalMax)
                 attempt(place, connection, tracker: tracker, now: now, into: &effects)

@@ -89,6 +89,9 @@ public struct AdoptionProgress: Hashable, Sendable {
     public var localRightEdge: SequenceNumber?
     /// What the adopted socket has sent, counted from ISS + 1 (`snd_nxt`).
     public var sent: UInt64
+    /// What the client has acknowledged, counted likewise (`snd_una`): pure ACKs that the director sends to the new
+    /// owner alone are seen by the data plane, not by the tracker.
+    public var acknowledged: UInt64
     public var adoptedAt: Instant?
     public var firstReplyAt: Instant?
     public var liveAt: Instant?
@@ -100,6 +103,7 @@ public struct AdoptionProgress: Hashable, Sendable {
         localAck: SequenceNumber? = nil,
         localRightEdge: SequenceNumber? = nil,
         sent: UInt64 = 0,
+        acknowledged: UInt64 = 0,
         adoptedAt: Instant? = nil,
         firstReplyAt: Instant? = nil,
         liveAt: Instant? = nil,
@@ -110,6 +114,7 @@ public struct AdoptionProgress: Hashable, Sendable {
         self.localAck = localAck
         self.localRightEdge = localRightEdge
         self.sent = sent
+        self.acknowledged = acknowledged
         self.adoptedAt = adoptedAt
         self.firstReplyAt = firstReplyAt
         self.liveAt = liveAt

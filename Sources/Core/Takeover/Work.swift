@@ -50,6 +50,8 @@ struct Work {
     var injected: UInt64 = 0
     /// What the socket has sent, counted from ISS + 1.
     var sent: UInt64 = 0
+    /// What the client has acknowledged, as far as the data plane knows; counted likewise.
+    var acknowledged: UInt64 = 0
     /// When the socket last took or sent something new.
     var progressAt: Instant
     var retryAt = Instant.never
@@ -76,41 +78,49 @@ struct Work {
         UInt64(field) << UInt64(scalesWindows(client) ? client.windowScale ?? 0 : 0)
     }
 
+    /// SND.UNA: the highest of what the tap and the data plane have seen.
+    func sndUna(_ connection: borrowing BackupConnection) -> UInt64 { max(connection.sndUna, acknowledged) }
+
     /// A packet from the client to the local socket, at a place of the client's stream.
     ///
     /// Its ACK has to be near what the socket has sent, for the data of a segment with an older one is thrown away
-    /// (RFC 5961 5.2), and never above it.
+    /// (RFC 5961 5.2), and never above it, nor above what the client has.
     func packet(
         at place: UInt64,
         _ connection: borrowing BackupConnection,
         flags: TCPFlags,
-        payload: [UInt8],
-        now: Instant
+        payload: [UInt8]
     ) -> TCPPacket {
         let iss = entry?.iss ?? SequenceNumber(0)
-        let acknowledged = min(sent, connection.sndUna)
-        let scale = UInt64(entry?.clientWindowScale ?? 0)
-        let window = rightEdge > acknowledged ? rightEdge - acknowledged : 0
+        let acknowledged = min(sent, sndUna(connection))
         return TCPPacket(
             from: flow.client,
             to: flow.service,
             sequence: connection.irs.advanced(by: 1 + Int(truncatingIfNeeded: place)),
             acknowledgment: iss.advanced(by: 1 + Int(truncatingIfNeeded: acknowledged)),
             flags: flags,
-            window: UInt16(min(window >> scale, 65_535)),
-            timestamps: timestamps(connection, now: now),
+            window: window(from: acknowledged, connection),
+            // The adopting ACK starts the clocks. What comes after goes without: the data plane may have shown the
+            // socket a newer clock of the client than the tap has seen, and PAWS would drop it (RFC 7323 5.3). Linux
+            // takes segments without the option.
+            timestamps: state == .replaying ? nil : entry?.timestamps,
             payload: payload
         )
     }
 
-    /// The client's clock as it stands now, for an older one would not pass the socket's PAWS test (RFC 7323 5.3) once
-    /// segments of the client itself have come; and the socket's, as it was started.
-    private func timestamps(_ connection: borrowing BackupConnection, now: Instant) -> TCPTimestamps? {
-        guard let started = entry?.timestamps else { return nil }
-        let elapsed = UInt32(truncatingIfNeeded: max(now - since, .zero).nanoseconds / 1_000_000)
-        return TCPTimestamps(
-            value: connection.timestamps?.value ?? started.value,
-            echo: started.echo &+ (state == .replaying ? elapsed : 0)
-        )
+    /// The window field that lets the socket get as far as it should.
+    ///
+    /// Below SND.UNA nothing that it sends leaves, so that it must never be held back there: a client that reads slowly
+    /// has a window of 0, what is cut off in scaling may be less than the rest of the way, and a sender waits for room
+    /// for a whole segment. So it has room for two segments beyond SND.UNA; the first of them that leaves brings the
+    /// client's real window. From SND.UNA on only that counts.
+    private func window(from place: UInt64, _ connection: borrowing BackupConnection) -> UInt16 {
+        let scale = UInt64(entry?.clientWindowScale ?? 0)
+        let una = sndUna(connection)
+        guard place < una else {
+            return UInt16(min((rightEdge > place ? rightEdge - place : 0) >> scale, 65_535))
+        }
+        let edge = max(rightEdge, una + 2 * UInt64(connection.client.mss))
+        return UInt16(min((edge - place + (1 << scale) - 1) >> scale, 65_535))
     }
 }

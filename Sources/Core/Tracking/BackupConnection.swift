@@ -27,6 +27,8 @@ public struct BackupConnection {
     /// Why this connection cannot be replayed; nil while it can.
     public internal(set) var unprotected: ResetCause?
     var journal = Journal()
+    /// A SYN for the same flow that has not proved yet that it is a connection.
+    var rival: RivalSYN?
     var generation: UInt32
 
     /// Client bytes that are there, contiguous from IRS + 1; of an unprotected connection: that were seen.
@@ -61,6 +63,16 @@ public struct BackupConnection {
         let expected = irs.advanced(by: 1 + Int(truncatingIfNeeded: journal.length))
         return Int64(bitPattern: journal.length) + Int64(sequence.distance(from: expected))
     }
+}
+
+/// A SYN that came while its flow had a connection: the port is used again, or it is a stray or forged one.
+///
+/// A server that knows the connection does not obey it (RFC 9293 3.10.7.4); one that has forgotten it does. The client's
+/// next segment tells which it was, and until then both are known.
+struct RivalSYN {
+    var irs: SequenceNumber
+    var options: HandshakeOptions
+    var timestamps: TCPTimestamps?
 }
 
 /// Names a backup connection; stays valid as long as the connection is tracked, and never names another one.

@@ -7,8 +7,10 @@ import Wire
 /// of the journals and the list of gaps have grown to what the load needs.
 ///
 /// Known gap: ISS comes from the first frame with SEQ = IRS + 1, as in [Z]. Where the server speaks first, and the
-/// handshake's last ACK was lost between director and backup only, and the frame seen first is the client's answer to
-/// what the server said, ISS comes out too high. Services that speak first must have the replay policy `none`.
+/// handshake's last ACK was lost between director and backup only, and the frame seen first is a pure ACK of what the
+/// server said, ISS comes out too high. The forwarding method `selective` shows backups no such ACK. Where the frame
+/// seen first has data, the tracker knows from the service's other connections that the server speaks first, and does
+/// not protect this one.
 public struct Tracker: ~Copyable {
     public let parameters: TrackerParameters
     public internal(set) var counters = TrackerCounters()
@@ -23,6 +25,7 @@ public struct Tracker: ~Copyable {
     private var profiles: [SlotID: HandshakeOptions] = [:]
     private var generation: UInt32 = 0
     private var sweepPlace = 0
+    var manners: [ServiceManners] = []
 
     /// - Parameter secret: random numbers, so that clients cannot make the table slow.
     public init(parameters: TrackerParameters = TrackerParameters(), secret: (UInt64, UInt64)) {
@@ -64,9 +67,17 @@ public struct Tracker: ~Copyable {
             handleSYN(frame, payload, slot: slot, place: place, now: now)
             return
         }
-        guard let place, var connection = connections[place] else {
+        guard var place, var connection = connections[place] else {
             counters.unknown &+= 1
             return
+        }
+        if let rival = connection.rival, isOf(rival, frame, connection) {
+            let flow = connection.flow
+            remove(place: place, counting: \.replaced)
+            create(flow, irs: rival.irs, rival.options, rival.timestamps, slot: slot, now: now)
+            guard let new = find(flow), let fresh = connections[new] else { return }
+            place = new
+            connection = fresh
         }
         if frame.flags.contains(.rst) {
             if isObeyed(frame, connection) { remove(place: place, counting: \.reset) } else { counters.unfitting &+= 1 }
@@ -83,13 +94,13 @@ public struct Tracker: ~Copyable {
         place: Int?,
         now: Instant
     ) {
-        if let place, let connection = connections[place] {
-            if connection.irs == frame.sequence {
-                connections[place]?.lastSeen = now
-                connections[place]?.slot = slot
-                counters.retransmitted &+= 1
+        if let place, var connection = connections[place] {
+            guard connection.irs != frame.sequence && connection.iss == nil else {
+                meet(frame, slot: slot, &connection, now: now)
+                connections[place] = connection
                 return
             }
+            // Nothing but another SYN is lost.
             remove(place: place, counting: \.replaced)
         }
         if count >= parameters.connections { evict() }
@@ -97,24 +108,64 @@ public struct Tracker: ~Copyable {
             counters.tableFull &+= 1
             return
         }
+        let new = create(frame.flow, irs: frame.sequence, frame.options, frame.timestamps, slot: slot, now: now)
+        guard frame.payloadLength > 0, var connection = connections[new] else { return }
+        // Data in a SYN (RFC 7413): whether the server took it, the client's next segment tells.
+        receive(frame, payload, at: 0, &connection)
+        connections[new] = connection
+    }
+
+    /// A SYN of a flow that has a connection.
+    private mutating func meet(
+        _ frame: TCPFrame,
+        slot: SlotID,
+        _ connection: inout BackupConnection,
+        now: Instant
+    ) {
+        guard connection.irs == frame.sequence else {
+            connection.rival = RivalSYN(irs: frame.sequence, options: frame.options, timestamps: frame.timestamps)
+            return
+        }
+        connection.lastSeen = now
+        connection.slot = slot
+        counters.retransmitted &+= 1
+        // Some clients offer less when they try again, and which of both the server took is not known.
+        if connection.client != frame.options { lose(&connection, .handshakeUnknown) }
+    }
+
+    /// Whether a frame is the first of the connection that a rival SYN began.
+    private func isOf(_ rival: RivalSYN, _ frame: TCPFrame, _ connection: BackupConnection) -> Bool {
+        frame.flags.contains(.ack) && !frame.flags.contains(.rst) && frame.sequence == rival.irs.advanced(by: 1)
+            && frame.sequence != connection.clientNext
+    }
+
+    /// The caller has made sure that there is room and that the flow is not there.
+    @discardableResult
+    private mutating func create(
+        _ flow: FlowKey,
+        irs: SequenceNumber,
+        _ options: HandshakeOptions,
+        _ timestamps: TCPTimestamps?,
+        slot: SlotID,
+        now: Instant
+    ) -> Int {
         generation &+= 1
         var connection = BackupConnection(
-            flow: frame.flow,
+            flow: flow,
             slot: slot,
-            irs: frame.sequence,
-            client: frame.options,
+            irs: irs,
+            client: options,
             generation: generation,
             now: now
         )
-        connection.timestamps = frame.timestamps
-        // Data in a SYN (RFC 7413): whether the server took it, the client's next segment tells.
-        if frame.payloadLength > 0 { receive(frame, payload, at: 0, &connection) }
+        connection.timestamps = timestamps
         let new = free.popLast() ?? connections.count
         if new == connections.count { connections.append(nil) }
-        index.insert(frame.flow, at: new)
+        index.insert(flow, at: new)
         count += 1
         counters.connections &+= 1
         connections[new] = connection
+        return new
     }
 
     private mutating func handleSegment(
@@ -126,8 +177,8 @@ public struct Tracker: ~Copyable {
     ) {
         let start = connection.place(of: frame.sequence)
         let length = Int64(bitPattern: connection.journalLength)
-        // No window is longer than 2^30 (RFC 7323 2.3): this is of another connection, or of nobody's.
-        guard frame.flags.contains(.ack), start > length - 1 << 30, start < length + 1 << 30 else {
+        // A keepalive before the first byte stands at IRS. What is elsewhere is of another connection, or of nobody's.
+        guard frame.flags.contains(.ack), start >= -1, start <= length + Int64(parameters.windowBytes) else {
             counters.unfitting &+= 1
             return
         }
@@ -152,7 +203,9 @@ public struct Tracker: ~Copyable {
     /// the SYN, which may reply before this ACK. The number is good all the same for counting ACKs from.
     private mutating func learnISS(_ frame: TCPFrame, at start: Int64, _ connection: inout BackupConnection) {
         connection.iss = frame.acknowledgment.advanced(by: -1)
-        if start != 0 { lose(&connection, .handshakeUnknown) }
+        if start != 0 || frame.payloadLength > 0 && speaksFirst(frame.flow.service) {
+            lose(&connection, .handshakeUnknown)
+        }
         // A server that refused timestamps gets segments without them.
         if frame.timestamps == nil { connection.timestamps = nil }
     }
@@ -181,8 +234,14 @@ public struct Tracker: ~Copyable {
         _ connection: inout BackupConnection
     ) {
         let end = start + Int64(frame.payloadLength)
+        if start == 0, frame.payloadLength > 0, connection.journalLength == 0, connection.unprotected == nil {
+            noteManners(frame.flow.service, spokeFirst: connection.sndUna > 0)
+        }
         if frame.flags.contains(.fin), end >= 0 { noteFIN(at: UInt64(end), &connection) }
         guard frame.payloadLength > 0, end > 0 else { return }
+        // An urgent byte may be taken out of the stream or left in it (RFC 6093): which, is not known.
+        if frame.flags.contains(.urg) { lose(&connection, .optionUnsupported) }
+        if isKeepalive(frame), let fin = connection.finOffset, start == Int64(bitPattern: fin) { return }
         if let fin = connection.finOffset, end > Int64(bitPattern: fin) { lose(&connection, .conflictingBytes) }
         let length = Int64(bitPattern: connection.journalLength)
         connection.clientSent = max(connection.clientSent, UInt64(end))

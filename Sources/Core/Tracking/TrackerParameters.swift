@@ -11,6 +11,9 @@ public struct TrackerParameters: Hashable, Sendable {
     public var gapsPerConnection = 64
     /// Pieces beyond a gap, of all connections.
     public var gaps = 65_536
+    /// No server's receive window is longer: what a client seems to send further ahead is not of this connection. Twice
+    /// the largest `tcp_rmem` in use; what is less keeps more stray and forged frames out.
+    public var windowBytes = 64 << 20
     /// How long an unfinished handshake is kept.
     public var handshakeTimeout = Interval.seconds(10)
     /// How long a connection is kept after the client's FIN without another frame ([Z] II-E).

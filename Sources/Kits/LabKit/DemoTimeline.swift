@@ -52,9 +52,10 @@ struct DemoTimeline {
         }
         let hit = report.hit
         if !hit.isEmpty {
-            add("client's stall", stallText(hit.map(\.stallMs)) + " without a byte for curl")
             let arrivals = hit.compactMap(\.arrivalStallMs)
-            if !arrivals.isEmpty { add("", stallText(arrivals) + " without a new byte at its TCP") }
+            // curl's rate limit makes pauses of its own; what the failure cost shows at the client's TCP.
+            add("client's stall", stallText(arrivals.isEmpty ? hit.map(\.stallMs) : arrivals) + " without a new byte")
+            if !arrivals.isEmpty { add("", stallText(hit.map(\.stallMs)) + " longest pause of curl, its own pacing included") }
         }
         let others = report.clients.filter { $0.before != report.victim }
         if !others.isEmpty {

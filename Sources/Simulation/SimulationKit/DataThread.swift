@@ -22,7 +22,6 @@ final class DataThread {
     private final class Run {
         var machine: TakeoverMachine
         let start: TakeOverStart
-        var nextTick: Instant?
 
         init(_ machine: consuming TakeoverMachine, _ start: TakeOverStart) {
             self.machine = machine
@@ -56,7 +55,7 @@ final class DataThread {
     }
 
     /// When something is due; `.never` without a take-over.
-    var nextTick: Instant { runs.compactMap(\.nextTick).min() ?? .never }
+    var nextTick: Instant { runs.compactMap { $0.machine.nextDeadline }.min() ?? .never }
 
     private func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
 
@@ -79,9 +78,9 @@ final class DataThread {
 
     private func tick(_ now: Instant) {
         for run in runs {
-            if let due = run.nextTick, due <= now {
+            if let due = run.machine.nextDeadline, due <= now {
                 var effects: [TakeoverEffect] = []
-                run.nextTick = run.machine.tick(tracker: tracker, now: now, into: &effects)
+                _ = run.machine.tick(tracker: tracker, now: now, into: &effects)
                 perform(effects, run, now)
             }
             if run.machine.isFinished {
@@ -109,9 +108,7 @@ final class DataThread {
         guard let run = runs.first(where: { $0.machine.slot == slot }) else { return }
         var effects: [TakeoverEffect] = []
         run.machine.received(frame, tracker: tracker, now: now, into: &effects)
-        guard !effects.isEmpty else { return }
         perform(effects, run, now)
-        run.nextTick = now
     }
 
     private func received(_ event: KernelEvent, _ flow: FlowKey, _ now: Instant) {
@@ -159,7 +156,6 @@ final class DataThread {
         var effects: [TakeoverEffect] = []
         run.machine.start(tracker: tracker, now: now, into: &effects)
         perform(effects, run, now)
-        run.nextTick = now
     }
 
     private func observe(_ flow: FlowKey, _ now: Instant) {
@@ -168,7 +164,6 @@ final class DataThread {
             var effects: [TakeoverEffect] = []
             run.machine.progress(flow, progress, tracker: tracker, now: now, into: &effects)
             perform(effects, run, now)
-            if !effects.isEmpty { run.nextTick = now }
         }
     }
 

@@ -11,6 +11,8 @@ final class Host {
 
     let index: Int
     let clock: HostClock
+    /// What its way to the clients takes more than others', in nanoseconds.
+    let pathDelay: TrueTime
     var powered = true
     var frozenUntil: TrueTime = 0
     var kernel: ModelKernel?
@@ -33,8 +35,9 @@ final class Host {
     /// When the last input of each source arrives, so that a source keeps its order.
     var lastArrival: [TrueTime] = [0, 0, 0, 0]
 
-    init(index: Int, clock: HostClock) {
+    init(index: Int, clock: HostClock, pathDelay: TrueTime) {
         self.index = index
+        self.pathDelay = pathDelay
         self.clock = clock
     }
 

@@ -32,11 +32,16 @@ struct KernelEntry {
     var first: SequenceNumber { entry.iss.advanced(by: 1) }
     private var clientScale: Int { Int(entry.clientWindowScale ?? 0) }
 
-    /// `window_field` of agent_reflect.h. Rounded up: an edge told too low, below what the client has, would end the
-    /// catch-up in a closed window that nobody opens again.
-    func windowField(_ acknowledged: Int, roundedDown: Bool) -> UInt16 {
-        let more = roundedDown ? 0 : (1 << clientScale) - 1
-        return UInt16(min((max(0, rightEdge - acknowledged) + more) >> clientScale, 65_535))
+    /// `window_field` of agent_reflect.h.
+    func windowField(_ acknowledged: Int) -> UInt16 {
+        UInt16(min(max(0, rightEdge - acknowledged) >> clientScale, 65_535))
+    }
+
+    /// `exact_ack` of agent_reflect.h: a multiple of the scale away from SND.UNA, so that the edge can be told exactly.
+    func exactACK(_ end: Int) -> Int {
+        let unit = 1 << clientScale
+        let back = (max(0, sndUna - end) + unit - 1) / unit * unit
+        return back < sndUna ? sndUna - back : end
     }
 
     /// `follow` of agent.bpf.c.
@@ -64,7 +69,7 @@ struct KernelEntry {
             case .refused: .refused
             }
         return AdoptionProgress(
-            state: state, isAdopted: isAdopted, localAck: localAck, localRightEdge: localRightEdge,
+            state: state, isAdopted: isAdopted, sent: UInt64(sndNxt), localAck: localAck, localRightEdge: localRightEdge,
             adoptedAt: adoptedAt, firstReplyAt: firstReplyAt, liveAt: liveAt, caughtUpBytes: UInt64(caughtUpBytes))
     }
 }
@@ -150,8 +155,9 @@ final class ModelKernel {
             place(of: segment.acknowledgment, first: entry.first, near: entry.sndUna) > entry.sndNxt
         else { return segment }
         var clamped = segment
-        clamped.acknowledgment = entry.first.advanced(by: entry.sndNxt)
-        clamped.window = entry.windowField(entry.sndNxt, roundedDown: chaos == .windowRoundedDown)
+        let acknowledged = chaos == .windowRoundedDown ? entry.sndNxt : entry.exactACK(entry.sndNxt)
+        clamped.acknowledgment = entry.first.advanced(by: acknowledged)
+        clamped.window = entry.windowField(acknowledged)
         world.counts.clamped += 1
         return clamped
     }
@@ -332,8 +338,9 @@ final class ModelKernel {
             if entry.sndUna == 0 { goLive(&entry, flow) } else { entry.state = .catchingUp }
         case .catchingUp, .live: break
         }
+        let isNew = end > entry.sndNxt
         if !isRST { entry.noteProgress(packet, end: end) }
-        return entry.state == .catchingUp ? catchUp(packet, flow, &entry, end) : true
+        return entry.state == .catchingUp ? catchUp(packet, flow, &entry, end, isNew) : true
     }
 
     private func goLive(_ entry: inout KernelEntry, _ flow: FlowKey) {
@@ -343,7 +350,9 @@ final class ModelKernel {
     }
 
     /// `catch_up` of agent.bpf.c.
-    private func catchUp(_ packet: TCPPacket, _ flow: FlowKey, _ entry: inout KernelEntry, _ end: Int) -> Bool {
+    private func catchUp(
+        _ packet: TCPPacket, _ flow: FlowKey, _ entry: inout KernelEntry, _ end: Int, _ isNew: Bool
+    ) -> Bool {
         let isFIN = packet.flags.contains(.fin)
         if packet.flags.contains(.rst) || (isFIN && end < entry.sndUna) {
             entry.state = .refused
@@ -359,17 +368,18 @@ final class ModelKernel {
         entry.caughtUpBytes += packet.payload.count
         if end == entry.sndUna { goLive(&entry, flow) }
         world.counts.reflected += 1
-        reflect(packet, flow, entry, end)
+        // A retransmission is acknowledged to its end, or it would come for ever.
+        reflect(packet, flow, entry, isNew && chaos != .windowRoundedDown ? entry.exactACK(end) : end)
         return false
     }
 
     /// `reflect` of agent_reflect.h: the segment comes back as the client's ACK of it.
-    private func reflect(_ packet: TCPPacket, _ flow: FlowKey, _ entry: KernelEntry, _ end: Int) {
+    private func reflect(_ packet: TCPPacket, _ flow: FlowKey, _ entry: KernelEntry, _ acknowledged: Int) {
         let more = chaos == .reflectOneMore ? 1 : 0
         let ack = TCPPacket(
             from: flow.client, to: flow.service, sequence: packet.acknowledgment,
-            acknowledgment: entry.first.advanced(by: end + more), flags: [.ack], 
-            window: entry.windowField(end, roundedDown: chaos == .windowRoundedDown),
+            acknowledgment: entry.first.advanced(by: acknowledged + more), flags: [.ack],
+            window: entry.windowField(acknowledged),
             timestamps: packet.timestamps.map { TCPTimestamps(value: entry.clientStamp, echo: $0.value) })
         reflected.append((flow, Segment(ack)))
     }

@@ -60,7 +60,7 @@ extension Simulation {
     func crossRouter(_ from: Int, _ to: Int, _ event: Event) {
         guard !links.isCut(from, to), !random.chance(scenario.loss, in: 10_000) else { return }
         for _ in 0..<(random.chance(scenario.duplication, in: 10_000) ? 2 : 1) {
-            let usual = UInt64(scenario.clientDelay * 1000)
+            let usual = UInt64(scenario.clientDelay * 1000) + (from < hosts.count ? hosts[from].pathDelay : 0)
             let time = now + usual + random.microseconds(0...scenario.clientDelay / 4 + 10)
             if random.chance(scenario.reordering, in: 10_000) {
                 queue.push(event, at: time + random.microseconds(0...scenario.clientDelay * 3))

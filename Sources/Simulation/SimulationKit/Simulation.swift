@@ -74,7 +74,8 @@ public final class Simulation {
         for index in 0...scenario.agents {
             let clock = HostClock(
                 offset: UInt64(random.number(1_000_000_000...1_000_000_000_000)), drift: Int64(random.number(-200...200)))
-            hosts.append(Host(index: index, clock: clock))
+            let pathDelay = random.microseconds(0...scenario.pathSkew)
+            hosts.append(Host(index: index, clock: clock, pathDelay: pathDelay))
         }
         applicationLife = Array(repeating: 0, count: hosts.count)
         queue.push(.startDirector, at: 0)

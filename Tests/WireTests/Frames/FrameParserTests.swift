@@ -68,6 +68,42 @@ struct FrameParserTests {
         #expect(Sample.parse(six).frame?.payload.count == 80_000)
     }
 
+    /// A length of 0 in a frame that is not longer than 64 KiB is a lie: padding would become bytes of the client.
+    @Test func aShortFrameNeedsItsLength() {
+        var bytes = Sample.frame(Sample.packet())
+        bytes[16] = 0
+        bytes[17] = 0
+        #expect(Sample.parse(bytes) == .rejected(.malformed))
+        var six = Sample.frame(Sample.packet(ipv6: true))
+        six[18] = 0
+        six[19] = 0
+        #expect(Sample.parse(six) == .rejected(.malformed))
+    }
+
+    /// Linux puts a jumbo payload option (RFC 2675) before the TCP header of an IPv6 segment beyond 64 KiB.
+    @Test(arguments: [0, 1])
+    func readsAJumbogram(fault: Int) {
+        var bytes = Sample.frame(Sample.packet(ipv6: true, payload: Array(repeating: 7, count: 60_000)))
+        bytes += Array(repeating: 7, count: 20_000)
+        let length = UInt32(bytes.count - 14 - 40 + 8 + fault)
+        bytes.replaceSubrange(18..<21, with: [0, 0, 0])
+        bytes.insert(contentsOf: [6, 0, 0xc2, 4, 0, UInt8(length >> 16), UInt8(length >> 8 & 255), UInt8(length & 255)], at: 54)
+        let parsing = Sample.parse(bytes)
+        guard fault == 0 else {
+            #expect(parsing == .rejected(.notTCP))
+            return
+        }
+        #expect(parsing.frame?.payload.count == 80_000)
+        #expect(parsing.frame?.flow == FlowKey(client: Sample.client6, service: Sample.service6))
+        #expect(parsing.frame?.window == 501)
+    }
+
+    @Test func anMSSOfZeroSaysNothing() {
+        let zero = HandshakeOptions(mss: 0, windowScale: 3)
+        let bytes = Sample.frame(Sample.packet(flags: [.syn], timestamps: nil, handshake: zero, payload: []))
+        #expect(Sample.parse(bytes).frame?.options == HandshakeOptions(mss: 536, windowScale: 3))
+    }
+
     @Test func readsTheOptionsOfASYN() throws {
         let offered = HandshakeOptions(mss: 1460, windowScale: 10, sackPermitted: true, timestamps: true)
         let bytes = Sample.frame(Sample.packet(flags: [.syn], handshake: offered, payload: []))

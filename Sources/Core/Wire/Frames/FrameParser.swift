@@ -46,8 +46,8 @@ public enum FrameParser {
     private static func parse(ipv4 bytes: UnsafeRawBufferPointer, at offset: Int, wireLength: Int) -> FrameParsing {
         guard bytes.count >= offset + 20, bytes[offset] >> 4 == 4 else { return .rejected(.malformed) }
         let headerLength = Int(bytes[offset] & 15) * 4
-        // 0: a segment put together beyond 64 KiB (BIG TCP); only the frame knows its length.
-        let total = bytes.big16(offset + 2) == 0 ? wireLength - offset : Int(bytes.big16(offset + 2))
+        let announced = Int(bytes.big16(offset + 2))
+        let total = announced == 0 ? superLength(wireLength - offset) : announced
         guard headerLength >= 20, total >= headerLength, offset + total <= wireLength else {
             return .rejected(.malformed)
         }
@@ -65,18 +65,30 @@ public enum FrameParser {
     private static func parse(ipv6 bytes: UnsafeRawBufferPointer, at offset: Int, wireLength: Int) -> FrameParsing {
         guard bytes.count >= offset + 40, bytes[offset] >> 4 == 6 else { return .rejected(.malformed) }
         let announced = Int(bytes.big16(offset + 4))
-        let length = announced == 0 ? wireLength - offset - 40 : announced
-        guard length >= 0, offset + 40 + length <= wireLength else { return .rejected(.malformed) }
+        let length = announced == 0 ? superLength(wireLength - offset - 40) : announced
+        guard length > 0, offset + 40 + length <= wireLength else { return .rejected(.malformed) }
+        var extensionLength = 0
         switch bytes[offset + 6] {
         case 6: break
         case 44: return .rejected(.fragment)
+        case 0 where announced == 0 && isJumbogram(bytes, at: offset + 40, length): extensionLength = 8
         case _: return .rejected(.notTCP)
         }
         let source = IPAddress(high: bytes.big64(offset + 8), low: bytes.big64(offset + 16))
         let destination = IPAddress(high: bytes.big64(offset + 24), low: bytes.big64(offset + 32))
         // An IPv4-mapped address never stands on a wire; here it would pass for the IPv4 flow of that address.
         guard !source.isIPv4, !destination.isIPv4 else { return .rejected(.malformed) }
-        return parse(tcp: bytes, at: offset + 40, end: offset + 40 + length, source: source, destination: destination)
+        let start = offset + 40
+        return parse(tcp: bytes, at: start + extensionLength, end: start + length, source: source, destination: destination)
+    }
+
+    /// The length of a packet whose length field is 0: one that was put together beyond 64 KiB (BIG TCP), of which only
+    /// the frame knows it. 0 for anything shorter, where the field is a lie that the kernel does not believe either.
+    private static func superLength(_ available: Int) -> Int { available > 65_535 ? available : 0 }
+
+    /// Whether this is the hop-by-hop header that Linux puts before such a segment (RFC 2675; `struct hop_jumbo_hdr`).
+    private static func isJumbogram(_ bytes: UnsafeRawBufferPointer, at offset: Int, _ length: Int) -> Bool {
+        bytes.count >= offset + 8 && bytes.big32(offset) == 0x0600_c204 && Int(bytes.big32(offset + 4)) == length
     }
 
     /// - Parameter end: where the segment ends on the wire, counted in the captured bytes.
@@ -129,7 +141,8 @@ public enum FrameParser {
             let length = Int(bytes[at + 1])
             guard length >= 2, at + length <= range.upperBound else { return }
             switch (kind, length) {
-            case (2, 4): frame.options.mss = bytes.big16(at + 2)
+            // 0 says nothing (tcp_parse_options).
+            case (2, 4) where bytes.big16(at + 2) != 0: frame.options.mss = bytes.big16(at + 2)
             // RFC 7323 2.3: a shift count above 14 counts as 14.
             case (3, 3): frame.options.windowScale = min(bytes[at + 2], 14)
             case (4, 2): frame.options.sackPermitted = true

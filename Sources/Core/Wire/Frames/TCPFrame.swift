@@ -11,6 +11,7 @@ public struct TCPFlags: OptionSet, Hashable, Sendable {
     public static let rst = TCPFlags(rawValue: 0x04)
     public static let psh = TCPFlags(rawValue: 0x08)
     public static let ack = TCPFlags(rawValue: 0x10)
+    public static let urg = TCPFlags(rawValue: 0x20)
 }
 
 /// The timestamps option (RFC 7323 3.2).
