@@ -1,5 +1,6 @@
 # Baton. `make demo` and `make test` are the two commands to know; both install what is missing.
 SHELL := /bin/bash
+.SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := build
 .PHONY: build test demo bench-takeover dependencies check-root install uninstall clean lint-man
 
@@ -10,7 +11,7 @@ PROGRAMS := baton-director baton-agent batonctl baton-lab
 BIN := .build/release
 PREFIX ?= /usr/local
 
-# Everything by its Debian name; `dependencies` asks dpkg first, so that a machine that has them needs no network.
+# Everything by its Debian name (nginx is not started: policy-rc.d says no); `dependencies` asks dpkg first, so that a machine that has them needs no network.
 PACKAGES := libbpf-dev libnftnl-dev libmnl-dev libpcap-dev libelf-dev zlib1g-dev pkg-config \
 	nginx-light libnginx-mod-http-echo curl iproute2 nftables ethtool procps util-linux mandoc
 
@@ -22,9 +23,9 @@ dependencies:
 		[ "$$(id -u)" = 0 ] || { echo "error: missing packages: $${missing[*]}; run: sudo make dependencies" >&2; exit 77; }; \
 		echo "Installing $${missing[*]}"; \
 		export DEBIAN_FRONTEND=noninteractive; \
-		printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d.baton && chmod 755 /usr/sbin/policy-rc.d.baton; \
-		apt-get update -qq && POLICYRCD=/usr/sbin/policy-rc.d.baton apt-get install -y -qq --no-install-recommends $${missing[*]} >/dev/null; \
-		status=$$?; rm -f /usr/sbin/policy-rc.d.baton; exit $$status; \
+		policy=; [ -e /usr/sbin/policy-rc.d ] || policy=/usr/sbin/policy-rc.d; \
+		[ -z "$$policy" ] || { printf '#!/bin/sh\nexit 101\n' > $$policy && chmod 755 $$policy && trap "rm -f $$policy" EXIT; }; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $${missing[*]} >/dev/null; \
 	fi
 
 build: dependencies

@@ -18,7 +18,7 @@ import Testing
 
     @Test func aMapIsReadAndWritten() throws {
         let flows = try plane().flows
-        let flow = baton_flow(slot: 9, flags: 2, padding: 0, group_ack: 5, last_seen_ns: 6)
+        let flow = baton_flow(slot: 9, flags: 2, group_time: 0, group_ack: 5, last_seen_ns: 6)
         #expect(try flows.get(key(1)) == nil)
         #expect(try !flows.put(key(1), flow, mode: .onlyExisting))
         #expect(try flows.put(key(1), flow, mode: .onlyNew))

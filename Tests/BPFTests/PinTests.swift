@@ -35,7 +35,7 @@ import Testing
             let first = try DirectorPlane.start(configuration, interface: interface, pins: folder.path)
             #expect(first.interface == .attached(.native))
             #expect(first.maps.count == 9 && first.maps.allSatisfy { !$0.isReused })
-            try first.plane.flows.put(key, baton_flow(slot: 5, flags: 1, padding: 0, group_ack: 77, last_seen_ns: 1))
+            try first.plane.flows.put(key, baton_flow(slot: 5, flags: 1, group_time: 0, group_ack: 77, last_seen_ns: 1))
         }
         // Nothing of the first start is held any more but its pins.
         try namespace.enter {

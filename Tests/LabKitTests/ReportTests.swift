@@ -56,7 +56,8 @@ import Testing
             place = found.upperBound
         }
         #expect(text.contains("   48.000 ms  detection"))
-        #expect(text.contains("61.0 ms without a byte for curl"))
+        #expect(text.contains("95.0 ms without a new byte"))
+        #expect(text.contains("61.0 ms longest pause of curl"))
         #expect(text.contains("right: the same connection"))
         #expect(Demo.timeline(try report(right: false)).contains { $0.hasPrefix("wrong: client 1") })
     }

@@ -37,9 +37,15 @@ extension AgentMachine {
     /// The application died with connections. The whole life ends: silent first, then the sign, so that whoever hears
     /// it need not wait for a lease.
     ///
-    /// A service that was not up has no flows of this slot worth a take-over; a crash loop must not use up slots.
-    mutating func crashed(_ service: String, now: Instant, into effects: inout [AgentEffect]) {
-        guard let index = index(of: service), services[index].healthy else { return }
+    /// A listener that was not up has no flows of this slot worth a take-over; a crash loop must not use up slots. An
+    /// established connection always is: its client would wait for ever for what the guard keeps back.
+    mutating func crashed(
+        _ service: String,
+        hadConnections: Bool,
+        now: Instant,
+        into effects: inout [AgentEffect]
+    ) {
+        guard let index = index(of: service), hadConnections || services[index].healthy else { return }
         services[index].healthy = false
         services[index].passes = 0
         effects.append(.log(.serviceCrashed(service)))

@@ -135,7 +135,8 @@ public struct AgentMachine: Sendable {
         case .serviceSocketsDestroyed: socketsDestroyed(now: now, into: &effects)
         case .check(let service, let passed): checked(service, passed: passed, into: &effects)
         case .listenerClosed(let service): listenerClosed(service, into: &effects)
-        case .applicationCrashed(let service): crashed(service, now: now, into: &effects)
+        case .applicationCrashed(let service): crashed(service, hadConnections: true, now: now, into: &effects)
+        case .listenerCrashed(let service): crashed(service, hadConnections: false, now: now, into: &effects)
         case .handshake(let service, let options):
             if let index = index(of: service) { services[index].handshake = options }
         case .load(let value): load = value

@@ -49,6 +49,8 @@ public enum AgentInput: Sendable {
     case listenerClosed(service: String)
     /// The guard saw a process die that had sockets of the service.
     case applicationCrashed(service: String)
+    /// A process died that listened for the service; no established connection was seen to die with it.
+    case listenerCrashed(service: String)
     /// The SYN-ACK options of a local service.
     case handshake(service: String, HandshakeOptions)
     /// Load in thousandths.

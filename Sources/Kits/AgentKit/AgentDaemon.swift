@@ -43,6 +43,8 @@ public struct AgentDaemon: Service {
         }
         try await loop.submit { runtime.stop() }.get()
         try await group.shutdownGracefully()
+        // Callbacks of the loop's last turn still use it.
+        withExtendedLifetime(runtime) {}
         try outcome.get()
     }
 }

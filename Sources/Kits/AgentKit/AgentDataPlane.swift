@@ -29,6 +29,8 @@ struct AgentDataPlane {
             high = address.high.bigEndian
             low = address.low.bigEndian
         }
+
+        var address: IPAddress { IPAddress(high: UInt64(bigEndian: high), low: UInt64(bigEndian: low)) }
     }
 
     /// Loads and attaches everything.
@@ -67,12 +69,17 @@ struct AgentDataPlane {
         hooks = [tunHook, ingress, egress]
         _ = try tunHook.create()
         ownsInterfaceHook = try ingress.create()
-        try tunHook.attach(object.program("agent_tun"))
-        try egress.attach(object.program("agent_egress"))
-        try ingress.attach(object.program("agent_ingress"))
-        try BPFLink.unpin(folder + "/guard")
-        guardLink = try BPFLink.attachTracing(object.program("agent_guard"))
-        try guardLink.pin(at: folder + "/guard")
+        do {
+            try tunHook.attach(object.program("agent_tun"))
+            try egress.attach(object.program("agent_egress"))
+            try ingress.attach(object.program("agent_ingress"))
+            try BPFLink.unpin(folder + "/guard")
+            guardLink = try BPFLink.attachTracing(object.program("agent_guard"))
+            try guardLink.pin(at: folder + "/guard")
+        } catch {
+            AgentDataPlane.remove(hooks: hooks, destroying: ownsInterfaceHook ? ingress : nil, folder: folder)
+            throw error
+        }
     }
 
     /// Sends the programs' events to the handler, from `consume` on the thread that calls it.
@@ -88,17 +95,31 @@ struct AgentDataPlane {
         try rules.put(0, baton_agent_rules(lease_until_ns: leaseUntil, fenced: fenced ? 1 : 0))
     }
 
+    /// The mark of a VIP that the agent itself has put on `lo`; the map is pinned, so the next run knows it.
+    static let addedByUs: UInt32 = 2
+
     /// Makes exactly these addresses VIPs for the programs.
-    func setVIPs(_ addresses: [IPAddress]) throws(BPFError) {
+    func setVIPs(_ addresses: [IPAddress], added: [IPAddress]) throws(BPFError) {
         let wanted = addresses.map(ContractAddress.init)
         for entry in try vips.entries() where !wanted.contains(entry.key) { try vips.delete(entry.key) }
-        for address in wanted { try vips.put(address, 1) }
+        for address in addresses {
+            try vips.put(ContractAddress(address), added.contains(address) ? AgentDataPlane.addedByUs : 1)
+        }
+    }
+
+    /// The VIPs of an earlier run, with their marks.
+    func knownVIPs() throws(BPFError) -> [(IPAddress, UInt32)] {
+        try vips.entries().map { ($0.key.address, $0.value) }
     }
 
     /// Detaches the programs and removes the pins; goes on after a failure.
     func remove() {
+        AgentDataPlane.remove(hooks: hooks, destroying: ownsInterfaceHook ? hooks[1] : nil, folder: folder)
+    }
+
+    private static func remove(hooks: [TrafficControlHook], destroying own: TrafficControlHook?, folder: String) {
         for hook in hooks { try? hook.detach() }
-        if ownsInterfaceHook { try? hooks[1].destroy() }
+        if let own { try? own.destroy() }
         try? BPFLink.unpin(folder + "/guard")
         try? BPFFileSystem.remove(folder: folder)
     }

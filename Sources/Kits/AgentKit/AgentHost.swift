@@ -75,6 +75,12 @@ final class AgentHost {
         }
         do {
             try plane.setRules(leaseUntil: 0, fenced: true)
+            // What an agent that was killed has left: its VIPs are still served by sockets of a life that is over.
+            for (address, mark) in try plane.knownVIPs() {
+                vips.append(address)
+                if mark == AgentDataPlane.addedByUs { addedVIPs.append(address) }
+            }
+            try table.setVIPs(vips)
         } catch {
             plane.remove()
             try? table.remove()
@@ -141,9 +147,10 @@ final class AgentHost {
     func setServices(_ services: [ServiceDescription]) throws {
         let wanted = Set(services.map(\.endpoint.address)).sorted()
         try sysctls.silenceARP(on: configuration.interface)
-        try plane.setVIPs(wanted)
         try table.setVIPs(wanted)
+        try plane.setVIPs(wanted, added: addedVIPs)
         for address in wanted where try addresses.add(address, to: "lo") { addedVIPs.append(address) }
+        try plane.setVIPs(wanted, added: addedVIPs)
         for address in addedVIPs where !wanted.contains(address) { try addresses.remove(address, from: "lo") }
         addedVIPs.removeAll { !wanted.contains($0) }
         vips = wanted
@@ -152,9 +159,9 @@ final class AgentHost {
 
     /// Without a frame to any peer: the fence is up when this is called.
     func destroyServiceSockets() throws {
-        guard !vips.isEmpty else { return }
-        let count = try destroyer.destroyAll(to: vips)
+        let count = vips.isEmpty ? 0 : try destroyer.destroyAll(to: vips)
         for entry in try plane.connections.entries() { try plane.connections.delete(entry.key) }
+        for entry in try plane.guarded.entries() { try plane.guarded.delete(entry.key) }
         if count > 0 { logger.notice("destroyed \(count) sockets of a life that is over") }
     }
 
@@ -164,6 +171,14 @@ final class AgentHost {
     func close() {
         mailbox.post(.stop)
         thread?.join()
+        do {
+            try setFence(true)
+            try destroyServiceSockets()
+        } catch {
+            // Sockets that nobody can silence any more must not lose the rules that keep them silent.
+            logger.critical("the fence stays up: \(error)")
+            return
+        }
         for address in addedVIPs { _ = try? addresses.remove(address, from: "lo") }
         sysctls.restore()
         // The VIPs are gone from `lo` by now, so that nothing of theirs can leave.

@@ -32,7 +32,6 @@ final class AgentRuntime: @unchecked Sendable {
     private var wanted = false
     private(set) var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
-    private var pendingCrashes: Set<Endpoint> = []
 
     /// Opens every edge; nothing of the machine is changed for good before all of them are open. On the loop.
     init(
@@ -85,8 +84,8 @@ final class AgentRuntime: @unchecked Sendable {
             self.handle(.check(service: service, passed: passed))
         }
         let loop = loop
-        try host.startDataThread { [unowned self] report in
-            loop.execute { self.received(report) }
+        try host.startDataThread { [weak self] report in
+            loop.execute { [weak self] in self?.received(report) }
         }
         handle(.start)
     }
@@ -142,7 +141,7 @@ final class AgentRuntime: @unchecked Sendable {
         case .membership(let membership): try host.setMembership(membership)
         case .destroyServiceSockets:
             try host.destroyServiceSockets()
-            loop.execute { [unowned self] in self.handle(.serviceSocketsDestroyed) }
+            loop.execute { [weak self] in self?.handle(.serviceSocketsDestroyed) }
         case .startTakeOver(let start): host.mailbox.post(.startTakeOver(start))
         case .abortTakeOver(let slot): host.mailbox.post(.abortTakeOver(slot))
         case .services(let new):
@@ -176,13 +175,18 @@ final class AgentRuntime: @unchecked Sendable {
                 self.failures.record(.messageMalformed, from: self.configuration.director, detail: "\(error)")
             }
         }
-        session.onClosed = { [unowned self] _ in self.handle(.disconnected) }
+        session.onClosed = { [weak self] _ in self?.handle(.disconnected) }
         handle(.connected)
     }
 
     private func received(_ body: [UInt8], from peer: Endpoint) {
         do {
+            let before = machine.drops
             handle(.datagram(try Datagram(decoding: body)))
+            let now = machine.drops
+            if now.stale > before.stale { failures.record(.messageOld, from: peer) }
+            if now.wrongLife > before.wrongLife { failures.record(.messageOfAnotherLife, from: peer) }
+            if now.unknownSender > before.unknownSender { failures.record(.peerUnknown, from: peer) }
         } catch {
             failures.record(.messageMalformed, from: peer, detail: "\(error)")
         }
@@ -197,9 +201,10 @@ final class AgentRuntime: @unchecked Sendable {
             for service in services where service.endpoint == endpoint {
                 handle(.handshake(service: service.name, options))
             }
-        case .applicationCrashed(let endpoint):
+        case .applicationCrashed(let endpoint, let hadConnections):
             for service in services where service.endpoint.matches(endpoint) {
-                handle(.applicationCrashed(service: service.name))
+                let name = service.name
+                handle(hadConnections ? .applicationCrashed(service: name) : .listenerCrashed(service: name))
             }
         case .listenerClosed(let endpoint):
             for service in services where service.endpoint.matches(endpoint) && !host.hasListener(service.endpoint) {
@@ -218,7 +223,8 @@ final class AgentRuntime: @unchecked Sendable {
         let promise = loop.makePromise(of: [UInt8].self)
         host.mailbox.post(
             .status { [loop] data in
-                loop.execute { [unowned self] in
+                loop.execute { [weak self] in
+                    guard let self else { return promise.fail(AgentFailure("the agent ends")) }
                     promise.completeWith(Result { try AdminJSON.encode(self.status(data)) })
                 }
             }

@@ -26,7 +26,7 @@ enum DataCommand: Sendable {
 enum DataReport: Sendable {
     case takeOver(TakeOverReport)
     /// A process that served this address died; the address may be a wildcard.
-    case applicationCrashed(Endpoint)
+    case applicationCrashed(Endpoint, hadConnections: Bool)
     case listenerClosed(Endpoint)
     /// A SYN-ACK of a VIP left: the options that this machine's application announces.
     case handshake(Endpoint, HandshakeOptions)
@@ -183,20 +183,25 @@ final class DataThread {
         case BATON_EVENT_CLOSED.rawValue:
             runner.closed(flow, tracker: tracker, now: MonotonicClock.now())
         case BATON_EVENT_APPLICATION_CRASHED.rawValue:
-            crashed(service, at: Instant(nanoseconds: event.time_ns))
+            crashed(service, at: Instant(nanoseconds: event.time_ns), hadConnections: true)
         case BATON_EVENT_LISTENER_CLOSED.rawValue:
             event.exit_code == 0
-                ? report(.listenerClosed(service)) : crashed(service, at: Instant(nanoseconds: event.time_ns))
+                ? report(.listenerClosed(service))
+                : crashed(service, at: Instant(nanoseconds: event.time_ns), hadConnections: false)
         case _:
             break
         }
     }
 
     /// A crash closes one socket for each connection; one report says it all.
-    private func crashed(_ service: Endpoint, at instant: Instant) {
+    private func crashed(_ service: Endpoint, at instant: Instant, hadConnections: Bool) {
+        guard hadConnections else {
+            report(.applicationCrashed(service, hadConnections: false))
+            return
+        }
         if let until = crashedUntil[service], instant < until { return }
         crashedUntil[service] = instant + .milliseconds(200)
-        report(.applicationCrashed(service))
+        report(.applicationCrashed(service, hadConnections: true))
     }
 
     // MARK: Commands

@@ -129,7 +129,11 @@ final class TakeoverRunner {
             switch effect {
             case .sendToClient(let packet): attempt { try sender.send(packet) }
             case .install(let entry):
-                attempt { try plane.connections.put(baton_connection_key(entry.flow), baton_connection(entry)) }
+                attempt {
+                    // What an earlier crash of our own application left must not silence the adopted socket.
+                    try plane.guarded.delete(baton_connection_key(entry.flow))
+                    try plane.connections.put(baton_connection_key(entry.flow), baton_connection(entry))
+                }
             case .uninstall(let flow): attempt { try plane.connections.delete(baton_connection_key(flow)) }
             case .inject(let packet): attempt { try tun.write(packet) }
             case .observe(let flow):
@@ -264,6 +268,7 @@ extension AdoptionProgress {
             localAck: hasSent ? SequenceNumber(entry.local_ack) : nil,
             localRightEdge: hasSent ? SequenceNumber(entry.local_right_edge) : nil,
             sent: entry.snd_nxt,
+            acknowledged: entry.snd_una,
             adoptedAt: instant(entry.adopted_ns),
             firstReplyAt: instant(entry.first_reply_ns),
             liveAt: instant(entry.live_ns),

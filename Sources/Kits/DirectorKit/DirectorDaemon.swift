@@ -52,6 +52,8 @@ public struct DirectorDaemon: Service {
         }
         try await loop.submit { runtime.stop(keepingTraffic: true) }.get()
         try await group.shutdownGracefully()
+        // Callbacks of the loop's last turn still use it.
+        withExtendedLifetime(runtime) {}
         try outcome.get()
     }
 }

@@ -22,6 +22,8 @@ final class DirectorHost {
     private let logger: Logger
     private let addresses: AddressManager
     private var addedVIPs: [IPAddress] = []
+    /// A service keeps the number that it has in the pinned maps: flow keys hold it.
+    private(set) var serviceIDs: [ServiceID] = []
     /// Each service's place in the plan map is its own: a plan is written beside the one in use.
     private var planHalf: [ServiceID: UInt32] = [:]
     private let hashSecret: UInt32
@@ -52,6 +54,7 @@ final class DirectorHost {
         )
         plane = start.plane
         mode = try BPFLink.xdpMode(of: interface.index)?.rawValue ?? "none"
+        try adoptServices()
     }
 
     /// Puts the VIPs on the interface and tells the network where they are.
@@ -60,6 +63,30 @@ final class DirectorHost {
             if try addresses.add(vip, to: configuration.interface) { addedVIPs.append(vip) }
             if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
         }
+    }
+
+    /// Numbers for the configured services: known ones keep theirs, new ones get free ones, and what is configured no more
+    /// is forgotten by the data plane.
+    func adoptServices() throws {
+        var known: [Endpoint: UInt16] = [:]
+        for entry in try plane.services.entries() {
+            let endpoint = Endpoint(
+                address: IPAddress(contract: entry.key.address), port: UInt16(bigEndian: entry.key.port))
+            if configuration.services.contains(where: { $0.address == endpoint }) {
+                known[endpoint] = entry.value.id
+            } else {
+                try plane.services.delete(entry.key)
+            }
+        }
+        var free = (0..<UInt16(Limits.services)).filter { number in !known.values.contains(number) }[...]
+        serviceIDs = configuration.services.map { service in
+            ServiceID(rawValue: known[service.address] ?? free.popFirst() ?? 0)
+        }
+    }
+
+    /// The configured service of a number.
+    func service(_ id: ServiceID) -> Configuration.DirectorConfiguration.Service? {
+        serviceIDs.firstIndex(of: id).map { configuration.services[$0] }
     }
 
     func close(keepingTraffic: Bool) {
@@ -96,8 +123,7 @@ final class DirectorHost {
 
     /// Writes the plan into the half of the service's places that is not in use, then points the service there.
     func publish(_ plan: DispatchPlan, of service: ServiceID, at endpoint: Endpoint, forwarding: UInt8) throws {
-        let count = UInt32(configuration.services.count)
-        let places = UInt32(BATON_PLAN_PLACES) / max(count, 1) / 2
+        let places = UInt32(BATON_PLAN_PLACES) / UInt32(BATON_MAX_SERVICES) / 2
         let half = 1 - (planHalf[service] ?? 1)
         let offset = (UInt32(service.rawValue) * 2 + half) * places
         let table = plan.table.prefix(Int(places)).map(\.rawValue)

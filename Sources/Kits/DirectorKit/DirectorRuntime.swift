@@ -96,12 +96,12 @@ final class DirectorRuntime: @unchecked Sendable {
 
     /// The configuration in the machine's own terms.
     private func clusterConfiguration() throws -> Cluster.DirectorConfiguration {
-        let services = try configuration.services.enumerated().map { index, service in
+        let services = try zip(configuration.services, host.serviceIDs).map { service, id in
             guard let policy = registry.dispatch(named: service.policy) else {
                 throw DirectorFailure("service \(service.name): no dispatch policy \(service.policy)")
             }
             let description = ServiceDescription(
-                id: ServiceID(rawValue: UInt16(index)),
+                id: id,
                 name: service.name,
                 endpoint: service.address,
                 replay: service.replay
@@ -152,7 +152,7 @@ final class DirectorRuntime: @unchecked Sendable {
             if let peer = peers[address] { datagrams?.send(body: datagram.encode(), to: peer) }
         case .publish(let publication): try host.publish(publication)
         case .plan(let service, let plan):
-            let entry = configuration.services[Int(service.rawValue)]
+            guard let entry = host.service(service) else { return }
             let forwarding = registry.forwarding(named: entry.forwarding)?().dataPlaneNumber
             try host.publish(plan, of: service, at: entry.address, forwarding: forwarding ?? 2)
         case .timer(let instant): schedule(instant)
@@ -183,20 +183,35 @@ final class DirectorRuntime: @unchecked Sendable {
                 session.close()
             }
         }
-        session.onClosed = { [unowned self] _ in
-            self.sessions[id] = nil
-            self.handle(.sessionClosed(id))
+        session.onClosed = { [weak self] _ in
+            self?.sessions[id] = nil
+            self?.handle(.sessionClosed(id))
         }
     }
 
     private func received(_ body: [UInt8], from peer: Endpoint) {
         do {
             let datagram = try Datagram(decoding: body)
-            peers[peer.address] = peer
+            let dropped = machine.drops
             handle(.datagram(datagram))
+            // Only what the machine took may say where answers go: an old heartbeat sent again must not.
+            if machine.drops == dropped, isBackend(peer.address) { peers[peer.address] = peer }
+            record(dropped, peer)
         } catch {
             failures.record(.messageMalformed, from: peer, detail: "\(error)")
         }
+    }
+
+    private func isBackend(_ address: IPAddress) -> Bool {
+        configuration.backends.contains { $0.address == address }
+    }
+
+    /// Counts and logs, once for each peer and cause, what the machine has dropped.
+    private func record(_ before: DropCounters, _ peer: Endpoint) {
+        let now = machine.drops
+        if now.stale > before.stale { failures.record(.messageOld, from: peer) }
+        if now.wrongLife > before.wrongLife { failures.record(.messageOfAnotherLife, from: peer) }
+        if now.unknownSender > before.unknownSender { failures.record(.peerUnknown, from: peer) }
     }
 
     // MARK: The flow table
@@ -220,7 +235,7 @@ final class DirectorRuntime: @unchecked Sendable {
         case "flows":
             let flows = host.plane.flows
             let limit = request.arguments["limit"].flatMap { Int($0) } ?? 1000
-            let names = FlowWalk.Names(machine: machine, configuration: configuration)
+            let names = FlowWalk.Names(machine: machine, host: host)
             return .later(
                 walker.runIfActive(eventLoop: loop) {
                     try AdminJSON.encode(try FlowWalk.list(flows, limit: limit, names: names))

@@ -5,20 +5,23 @@ import Configuration
 import LinuxBPF
 import LinuxBase
 import Model
+import Wire
 
 /// Walks the kernel's flow table; on any thread but the control thread.
 enum FlowWalk {
-    /// A flow that was closed, or idle for so long, does not keep its slot.
+    /// A flow that is idle for so long does not keep its slot; one that was closed need not wait as long. A client that
+    /// has closed its half may still be served, so the flag alone says nothing.
     private static let idle: UInt64 = 3600 * 1_000_000_000
+    private static let closingIdle: UInt64 = 120 * 1_000_000_000
 
     /// Living flows of each slot.
     static func count(_ flows: BPFMap<baton_flow_key, baton_flow>) throws -> [SlotFlows] {
         var counts = [UInt32](repeating: 0, count: Limits.slots)
         let now = MonotonicClock.now().nanoseconds
         try flows.forEach { _, flow in
-            guard Int(flow.slot) < counts.count, flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) == 0,
-                now &- flow.last_seen_ns < idle
-            else { return }
+            let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
+            let age = now &- min(flow.last_seen_ns, now)
+            guard Int(flow.slot) < counts.count, age < (isClosing ? closingIdle : idle) else { return }
             counts[Int(flow.slot)] += 1
         }
         return counts.indices.filter { counts[$0] > 0 }.map {
@@ -28,11 +31,12 @@ enum FlowWalk {
 
     /// What flows are called, as it was when the walk began.
     struct Names: Sendable {
-        var services: [String]
+        var services: [Int: String]
         var owners: [Int: String]
 
-        init(machine: DirectorMachine, configuration: Configuration.DirectorConfiguration) {
-            services = configuration.services.map { "\($0.address)" }
+        init(machine: DirectorMachine, host: DirectorHost) {
+            services = [:]
+            for id in host.serviceIDs { services[Int(id.rawValue)] = host.service(id).map { "\($0.address)" } }
             owners = [:]
             for slot in machine.slots {
                 if let holder = machine.holder(of: slot.id) { owners[Int(slot.id.rawValue)] = holder }
@@ -56,7 +60,7 @@ enum FlowWalk {
             list.flows.append(
                 FlowList.Flow(
                     client: "\(Endpoint(address: key.clientAddress, port: key.clientPort))",
-                    service: Int(key.service) < names.services.count ? names.services[Int(key.service)] : "?",
+                    service: names.services[Int(key.service)] ?? "?",
                     slot: Int(flow.slot),
                     owner: names.owners[Int(flow.slot)],
                     state: isClosing ? "closing" : isEstablished ? "established" : "handshake",

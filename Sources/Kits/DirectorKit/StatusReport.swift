@@ -69,8 +69,8 @@ struct StatusReport {
     }
 
     private func services() -> [DirectorStatus.Service] {
-        runtime.configuration.services.enumerated().map { index, service in
-            let sums = (try? runtime.host.plane.serviceCounters.sum(UInt32(index))) ?? [0, 0, 0, 0]
+        zip(runtime.configuration.services, runtime.host.serviceIDs).map { service, id in
+            let sums = (try? runtime.host.plane.serviceCounters.sum(UInt32(id.rawValue))) ?? [0, 0, 0, 0]
             return DirectorStatus.Service(
                 name: service.name,
                 address: "\(service.address)",
@@ -98,11 +98,8 @@ struct StatusReport {
     private func rejected() -> [String: UInt64] {
         var rejected = Dictionary(
             runtime.failures.nonZero.map { ($0.cause.name, $0.count) }) { first, _ in first }
-        let drops = runtime.machine.drops
-        for (name, count) in [
-            ("message-of-another-life", drops.wrongLife), ("message-old", drops.stale),
-            ("peer-unknown", drops.unknownSender), ("message-unexpected", drops.unexpected),
-        ] where count > 0 { rejected[name, default: 0] += count }
+        let unexpected = runtime.machine.drops.unexpected
+        if unexpected > 0 { rejected["message-unexpected"] = unexpected }
         return rejected
     }
 

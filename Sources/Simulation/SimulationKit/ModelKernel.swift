@@ -69,7 +69,8 @@ struct KernelEntry {
             case .refused: .refused
             }
         return AdoptionProgress(
-            state: state, isAdopted: isAdopted, sent: UInt64(sndNxt), localAck: localAck, localRightEdge: localRightEdge,
+            state: state, isAdopted: isAdopted, localAck: localAck, localRightEdge: localRightEdge,
+            sent: UInt64(sndNxt), acknowledged: UInt64(max(sndUna, 0)),
             adoptedAt: adoptedAt, firstReplyAt: firstReplyAt, liveAt: liveAt, caughtUpBytes: UInt64(caughtUpBytes))
     }
 }

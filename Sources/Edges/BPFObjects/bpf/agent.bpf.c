@@ -146,17 +146,30 @@ int agent_tun(struct __sk_buff *skb)
 
 /* ---- Follow and clamp ---------------------------------------------------------------------------------------- */
 
-static __always_inline void follow(struct baton_connection *connection, const struct segment *segment)
+/* Takes in what an ACK says, and tells whether it can be the client's. The dead server cannot have sent beyond the right
+ * edge, so nobody can have received that; and a segment far from where the client's stream is comes from somebody who
+ * guesses (RFC 5961 5). Such a frame must neither be believed nor clamped into one that TCP would believe. */
+static __always_inline int follow(struct baton_connection *connection, const struct segment *segment)
 {
     __s64 place = place_of(connection, connection->snd_una, segment->acknowledgment);
     __s64 edge = place + ((__u64)segment->window << (connection->snd_wscale & 15));
+    /* A FIN takes a place of its own behind a closed window; windows are told in units of the scale. */
+    __s64 limit = (__s64)connection->right_edge + (1 << (connection->snd_wscale & 15)) + 1;
 
-    if (!(segment->flags & FLAG_ACK) || place < (__s64)connection->snd_una)
-        return;
+    if (!(segment->flags & FLAG_ACK))
+        return 1;
+    if (place > limit && place > (__s64)connection->snd_nxt)
+        return 0;
+    if (connection->local_ack && (__s32)(segment->sequence - connection->local_right_edge) > 0)
+        return 0;
+    if (place < (__s64)connection->snd_una)
+        return 1;
     connection->snd_una = place;
-    connection->right_edge = edge;
+    if (edge > (__s64)connection->right_edge)
+        connection->right_edge = edge;
     if (segment->has_timestamps && (__s32)(segment->tsval - connection->client_tsval) > 0)
         connection->client_tsval = segment->tsval;
+    return 1;
 }
 
 /* An ACK above SND.NXT is ignored by tcp_ack(), with the data that comes with it, and the connection deadlocks: late
@@ -187,7 +200,8 @@ static __always_inline int receive(struct __sk_buff *skb, const struct segment *
 {
     int pure_ack = segment->payload_bytes == 0 && !(segment->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST));
 
-    follow(connection, segment);
+    if (!follow(connection, segment))
+        return TC_ACT_SHOT;
     switch (connection->state) {
     case BATON_CONNECTION_ADOPTING:
     case BATON_CONNECTION_REFUSED:
@@ -294,7 +308,8 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
     case BATON_CONNECTION_REFUSED:
         return TC_ACT_SHOT;
     case BATON_CONNECTION_ADOPTING:
-        if (segment->flags & FLAG_RST) {
+        /* Without our adopting ACK in it this is the stack's RST, or a socket that is none of our making. */
+        if (segment->flags & FLAG_RST || !(connection->flags & BATON_CONNECTION_ASSIGNED)) {
             count(BATON_COUNT_RST_GUARDED);
             return TC_ACT_SHOT;
         }
@@ -327,6 +342,12 @@ int agent_egress(struct __sk_buff *skb)
     }
     if (parsed != PARSED)
         return TC_ACT_OK;
+    if ((segment.flags & (FLAG_SYN | FLAG_ACK)) == (FLAG_SYN | FLAG_ACK)) {
+        /* A listener answers a SYN: the port pair is a new connection's, whatever is remembered of an old one. */
+        bpf_map_delete_elem(&guarded, &segment.key);
+        bpf_map_delete_elem(&connections, &segment.key);
+        return TC_ACT_OK;
+    }
     if (bpf_map_lookup_elem(&guarded, &segment.key)) {
         count(BATON_COUNT_GUARDED);
         return TC_ACT_SHOT;
@@ -391,7 +412,8 @@ int BPF_PROG(agent_guard, struct sock *sk, int old_state, int new_state)
         bpf_map_delete_elem(&guarded, &key); /* the port pair is a new connection's now */
         return 0;
     }
-    if (exit_code != 0 && is_local_close(old_state, new_state)) {
+    /* A child that leaves with a status of its own (sshd after a refused login, say) has closed on purpose. */
+    if (exit_code & TERMINATING_SIGNAL && is_local_close(old_state, new_state)) {
         now = bpf_ktime_get_ns();
         bpf_map_update_elem(&guarded, &key, &now, BPF_ANY);
         tell(BATON_EVENT_APPLICATION_CRASHED, &key, exit_code);

@@ -69,6 +69,8 @@ extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struc
 enum {
     /* include/linux/sched.h */
     TASK_PF_EXITING = 0x4,
+    /* The low bits of task_struct.exit_code, as of wait(2): the signal that ended the task. */
+    TERMINATING_SIGNAL = 0x7f,
     /* include/net/tcp_states.h */
     STATE_ESTABLISHED = 1,
     STATE_SYN_RECV = 3,

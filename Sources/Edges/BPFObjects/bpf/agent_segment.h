@@ -96,7 +96,7 @@ static __always_inline int parse_ipv4(struct segment *segment, struct __sk_buff 
     total_bytes = bpf_ntohs(ip->tot_len);
     if (total_bytes == 0) /* BIG TCP: the length does not fit, the skb knows */
         total_bytes = skb->len - offset;
-    if (ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(0x1fff) || header_bytes < sizeof(*ip) ||
+    if (ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(0x3fff) || header_bytes < sizeof(*ip) ||
         header_bytes > total_bytes)
         return NOT_TCP;
     return parse_tcp(segment, skb, offset + header_bytes, total_bytes - header_bytes, direction);

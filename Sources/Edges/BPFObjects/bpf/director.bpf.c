@@ -67,21 +67,29 @@ static __always_inline bool forwarding_is_known(const struct baton_service *serv
     return service->forwarding == BATON_FORWARD_SELECTIVE || service->forwarding == BATON_FORWARD_MULTICAST;
 }
 
+static __always_inline __u8 group_time(__u64 now)
+{
+    return now >> BATON_GROUP_TIME_SHIFT;
+}
+
 /* Whether a frame of the forwarding `selective` goes to the group: what changes a backup's picture of the connection.
  * The distance counts in both directions, so that one forged ACK cannot keep the true ones away from the backups. */
-static __always_inline bool group_needs(const struct baton_segment *segment, const struct baton_flow *flow)
+static __always_inline bool group_needs(const struct baton_segment *segment, const struct baton_flow *flow,
+                                        __u64 now)
 {
     if (segment->payload || (segment->flags & (BATON_TCP_SYN | BATON_TCP_FIN | BATON_TCP_RST)))
         return true;
     if (unlikely(!(flow->flags & BATON_FLOW_ESTABLISHED)))
         return true;
+    if (unlikely((__u8)(group_time(now) - flow->group_time) >= 2))
+        return true;
     return segment->acknowledgment - flow->group_ack + BATON_GROUP_ACK_DISTANCE - 1 > 2 * BATON_GROUP_ACK_DISTANCE - 2;
 }
 
 /* What the flow remembers of this frame. Written only when it changes: other CPUs read the same cache line. */
-static __always_inline void update_flow(struct baton_flow *flow, const struct baton_segment *segment, bool to_group)
+static __always_inline void update_flow(struct baton_flow *flow, const struct baton_segment *segment, bool to_group,
+                                        __u64 now)
 {
-    __u64 now = bpf_ktime_get_coarse_ns();
     __u8 flags = flow->flags;
 
     if (segment->flags & BATON_TCP_SYN)
@@ -94,6 +102,8 @@ static __always_inline void update_flow(struct baton_flow *flow, const struct ba
         flow->flags = flags;
     if (to_group && (segment->flags & BATON_TCP_ACK) && flow->group_ack != segment->acknowledgment)
         flow->group_ack = segment->acknowledgment;
+    if (to_group && flow->group_time != group_time(now))
+        flow->group_time = group_time(now);
     if (now - flow->last_seen_ns >= SECOND_NS)
         flow->last_seen_ns = now;
 }
@@ -129,6 +139,7 @@ static __always_inline struct baton_slot *open_flow(const struct baton_segment *
     if (!slot || (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) != BATON_SLOT_ACTIVE)
         return 0;
     flow.last_seen_ns = bpf_ktime_get_coarse_ns();
+    flow.group_time = group_time(flow.last_seen_ns);
     if (likely(!bpf_map_update_elem(&flows, key, &flow, replace ? BPF_ANY : BPF_NOEXIST))) {
         verdict->counts->values[BATON_COUNT_NEW_FLOWS]++;
         verdict->service_counts->new_flows++;
@@ -154,6 +165,7 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
     struct baton_slot *slot = 0;
     struct baton_flow *flow;
     bool to_group;
+    __u64 now;
 
     __builtin_memcpy(key.client_address, segment->source, 16);
     flow = bpf_map_lookup_elem(&flows, &key);
@@ -172,9 +184,10 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
         return pass(verdict->counts, BATON_COUNT_NO_FLOW);
     if (unlikely(!slot_is_up(slot)))
         return pass(verdict->counts, BATON_COUNT_SLOT_DOWN);
+    now = bpf_ktime_get_coarse_ns();
     to_group = verdict->service->forwarding != BATON_FORWARD_SELECTIVE || (slot->flags & BATON_SLOT_TAKEOVER)
-        || group_needs(segment, flow);
-    update_flow(flow, segment, to_group);
+        || group_needs(segment, flow, now);
+    update_flow(flow, segment, to_group, now);
     return forward(link, frame, verdict, slot, to_group);
 }
 

@@ -23,11 +23,11 @@ typedef uint64_t baton_u64;
 #define BATON_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed its size")
 
 enum {
-    BATON_LAYOUT_VERSION = 1,
+    BATON_LAYOUT_VERSION = 2,
     BATON_MAX_SERVICES = 256,
     BATON_MAX_SLOTS = 1024,
     /* Places of all services' dispatch plans together. */
-    BATON_PLAN_PLACES = 65536,
+    BATON_PLAN_PLACES = 1 << 20,
     BATON_DEFAULT_FLOWS = 1000000,
     BATON_DEFAULT_CONNECTIONS = 65536,
     BATON_NO_SLOT = 0xffff,
@@ -86,7 +86,7 @@ enum baton_flow_flags {
 struct baton_flow {
     baton_u16 slot;
     baton_u8 flags;             /* enum baton_flow_flags */
-    baton_u8 padding;
+    baton_u8 group_time;        /* when a frame last went to the group, in BATON_GROUP_TIME_SHIFT units, modulo 256 */
     baton_u32 group_ack;        /* the ACK field of the last frame that went to the group */
     baton_u64 last_seen_ns;     /* bpf_ktime_get_ns of the last frame, to within a second */
 };
@@ -96,6 +96,10 @@ BATON_ASSERT_SIZE(struct baton_flow, 16);
  * frame that did: a backup's SND.UNA never falls a quarter of the sequence circle behind, so that a probe cannot be
  * taken for new data by the client, however long the transfer. */
 #define BATON_GROUP_ACK_DISTANCE (1u << 29)
+
+/* Likewise when 17 to 34 s (two units of 2^34 ns) have passed since: a backup that hears nothing of a connection would
+ * forget it in the end, however busily its client acknowledges. */
+#define BATON_GROUP_TIME_SHIFT 34
 
 enum baton_slot_flags {
     BATON_SLOT_ACTIVE = 1 << 0,    /* frames may be sent to it */
@@ -135,7 +139,7 @@ enum baton_director_counter {
     BATON_COUNT_NO_BACKEND,          /* SYN dropped: empty plan or inactive slot */
     BATON_COUNT_NO_FLOW,             /* not a SYN and no flow: left to the stack, which answers RST */
     BATON_COUNT_MALFORMED,           /* of a service, but not parseable: dropped */
-    BATON_COUNT_FRAGMENTS,           /* IP fragments to a VIP: left to the stack */
+    BATON_COUNT_FRAGMENTS,           /* TCP in IP fragments, to whatever address: left to the stack */
     BATON_COUNT_NOT_OURS,            /* passed to the stack untouched */
     BATON_COUNT_SLOT_DOWN,           /* flow of an inactive slot: left to the stack, which answers RST */
     BATON_COUNT_TABLE_FULL,          /* flow could not be inserted */
