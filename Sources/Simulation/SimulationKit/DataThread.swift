@@ -123,13 +123,17 @@ final class DataThread {
                 run.machine.progress(flow, gone, tracker: tracker, now: now, into: &effects)
                 perform(effects, run, now)
             }
-        case .applicationCrashed: crashed(now)
+        case .applicationCrashed: crashed(now, hadConnections: true)
         case .listenerClosed(let wasCrash):
-            if wasCrash { crashed(now) } else { reports.append(.listenerClosed(service: Host.serviceName)) }
+            if wasCrash { crashed(now, hadConnections: false) } else { reports.append(.listenerClosed(service: Host.serviceName)) }
         }
     }
 
-    private func crashed(_ now: Instant) {
+    private func crashed(_ now: Instant, hadConnections: Bool) {
+        guard hadConnections else {
+            reports.append(.listenerCrashed(service: Host.serviceName))
+            return
+        }
         guard now >= crashedUntil else { return }
         crashedUntil = now + .milliseconds(200)
         reports.append(.applicationCrashed(service: Host.serviceName))

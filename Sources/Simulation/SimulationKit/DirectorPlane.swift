@@ -10,6 +10,8 @@ struct DirectorPlane {
         var isEstablished = false
         var isClosing = false
         var groupACK: SequenceNumber
+        /// When a frame last went to the group, in `BATON_GROUP_TIME_SHIFT` units.
+        var groupTime: TrueTime
     }
 
     struct Slot {
@@ -27,6 +29,8 @@ struct DirectorPlane {
         /// To the host's own stack, which has no such connection and answers with RST.
         case pass
     }
+
+    private static let groupTimeShift: TrueTime = 34
 
     private(set) var flows: [FlowKey: Flow] = [:]
     private(set) var slots: [SlotID: Slot] = [:]
@@ -51,15 +55,15 @@ struct DirectorPlane {
     // MARK: Frames
 
     /// `serve` of director.bpf.c, with the forwarding `selective`.
-    mutating func serve(_ frame: TCPFrame, chaos: Chaos?) -> Verdict {
+    mutating func serve(_ frame: TCPFrame, now: TrueTime, chaos: Chaos?) -> Verdict {
         let flow = flows[frame.flow]
         let slot = flow.flatMap { slots[$0.slot] }
         let isOpening = frame.flags.intersection([.syn, .ack, .rst, .fin]) == .syn
-        if isOpening, slot?.isUp != true || flow?.isClosing == true { return open(frame) }
+        if isOpening, slot?.isUp != true || flow?.isClosing == true { return open(frame, now) }
         guard var flow else { return .pass }
         guard let slot, slot.isUp else { return .pass }
         let takesOver = slot.isTakingOver && chaos != .takeOverFlagIgnored
-        let toGroup = takesOver || groupNeeds(frame, flow)
+        let toGroup = takesOver || groupNeeds(frame, flow, now)
         if frame.flags.contains(.syn) {
             flow.isEstablished = false
         } else if frame.flags.contains(.ack), !frame.flags.contains(.rst) {
@@ -67,22 +71,23 @@ struct DirectorPlane {
         }
         if !frame.flags.isDisjoint(with: [.fin, .rst]) { flow.isClosing = true }
         if toGroup, frame.flags.contains(.ack) { flow.groupACK = frame.acknowledgment }
+        if toGroup { flow.groupTime = now >> Self.groupTimeShift }
         flows[frame.flow] = flow
         return .forward(toGroup ? slot.group : slot.owner)
     }
 
-    private func groupNeeds(_ frame: TCPFrame, _ flow: Flow) -> Bool {
+    private func groupNeeds(_ frame: TCPFrame, _ flow: Flow, _ now: TrueTime) -> Bool {
         if frame.payloadLength > 0 || !frame.flags.isDisjoint(with: [.syn, .fin, .rst]) { return true }
-        if !flow.isEstablished { return true }
+        if !flow.isEstablished || (now >> Self.groupTimeShift) - flow.groupTime >= 2 { return true }
         return frame.acknowledgment.distance(from: flow.groupACK).magnitude >= 1 << 29
     }
 
-    private mutating func open(_ frame: TCPFrame) -> Verdict {
+    private mutating func open(_ frame: TCPFrame, _ now: TrueTime) -> Verdict {
         guard !plan.table.isEmpty else { return .drop }
         let id = plan.table[cursor % plan.table.count]
         cursor += 1
         guard let slot = slots[id], slot.isActive, !slot.isTakingOver else { return .drop }
-        flows[frame.flow] = Flow(slot: id, groupACK: SequenceNumber(0))
+        flows[frame.flow] = Flow(slot: id, groupACK: SequenceNumber(0), groupTime: now >> Self.groupTimeShift)
         return .forward(slot.group)
     }
 }

@@ -44,13 +44,17 @@ struct KernelEntry {
         return back < sndUna ? sndUna - back : end
     }
 
-    /// `follow` of agent.bpf.c.
-    mutating func follow(_ segment: Segment) {
+    /// `follow` of agent.bpf.c; false when the segment cannot be the client's.
+    mutating func follow(_ segment: Segment) -> Bool {
+        guard segment.flags.contains(.ack) else { return true }
         let ack = place(of: segment.acknowledgment, first: first, near: sndUna)
-        guard segment.flags.contains(.ack), ack >= sndUna else { return }
+        if ack > rightEdge + (1 << clientScale) + 1, ack > sndNxt { return false }
+        if localAck != nil, let edge = localRightEdge, segment.sequence.isAfter(edge) { return false }
+        guard ack >= sndUna else { return true }
         sndUna = ack
-        rightEdge = ack + Int(segment.window) << clientScale
+        rightEdge = max(rightEdge, ack + Int(segment.window) << clientScale)
         if let stamp = segment.timestamps?.value, Int32(bitPattern: stamp &- clientStamp) > 0 { clientStamp = stamp }
+        return true
     }
 
     /// `note_progress` of agent.bpf.c.
@@ -114,7 +118,10 @@ final class ModelKernel {
         return leaseUntil == .never || localNow < leaseUntil || chaos == .leaseIgnored
     }
 
-    func install(_ entry: ConnectionEntry) { entries[entry.flow] = KernelEntry(entry) }
+    func install(_ entry: ConnectionEntry) {
+        guarded.remove(entry.flow)
+        entries[entry.flow] = KernelEntry(entry)
+    }
     func uninstall(_ flow: FlowKey) { entries[flow] = nil }
     func progress(_ flow: FlowKey) -> AdoptionProgress { entries[flow]?.progress ?? AdoptionProgress(state: .gone) }
 
@@ -143,8 +150,9 @@ final class ModelKernel {
     /// `receive` of agent.bpf.c; nil where the frame is dropped.
     private func ingress(_ segment: Segment, _ flow: FlowKey) -> Segment? {
         guard var entry = entries[flow] else { return segment }
-        entry.follow(segment)
+        let isCredible = entry.follow(segment)
         entries[flow] = entry
+        guard isCredible else { return nil }
         switch entry.state {
         case .adopting, .refused: return nil
         case .catchingUp:
@@ -306,6 +314,11 @@ final class ModelKernel {
     func egress(_ packet: TCPPacket) {
         let flow = FlowKey(client: packet.destination, service: packet.source)
         guard hasVIP, maySpeak else { return }
+        if packet.flags.isSuperset(of: [.syn, .ack]) {
+            // A listener answers a SYN: the port pair is a new connection's.
+            guarded.remove(flow)
+            entries[flow] = nil
+        }
         if guarded.contains(flow) { return }
         if var entry = entries[flow] {
             let passes = send(packet, flow, &entry)
@@ -335,7 +348,7 @@ final class ModelKernel {
         switch entry.state {
         case .refused: return false
         case .adopting:
-            if isRST { return false }
+            if isRST || !entry.isAssigned { return false }
             if entry.sndUna == 0 { goLive(&entry, flow) } else { entry.state = .catchingUp }
         case .catchingUp, .live: break
         }
@@ -391,6 +404,8 @@ final class ModelKernel {
     func applicationDied() {
         hasListener = false
         for socket in sockets where !socket.isOrphan {
+            // What was closed before goes on without its application.
+            guard !socket.isClosing else { continue }
             if chaos != .guardMissing { guarded.insert(socket.flow) }
             world.tell(.applicationCrashed, socket.flow, host)
             socket.isOrphan = true
@@ -404,5 +419,6 @@ final class ModelKernel {
         for socket in sockets { socket.destroy() }
         sockets = []
         entries = [:]
+        guarded = []
     }
 }

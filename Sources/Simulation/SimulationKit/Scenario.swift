@@ -181,7 +181,7 @@ struct ClientPlan {
                 sackPermitted: random.chance(1, in: 2),
                 timestamps: random.chance(3, in: 4)
             ),
-            buffer: random.pick([1_000, 3_000, 8_192, 30_000, 65_535]),
+            buffer: random.pick([1_000, 3_000, 3_000, 8_192, 8_192, 30_000, 30_000, 65_535, 65_535]),
             readBytes: random.number(500...8_000),
             readInterval: paces ? interval : 0,
             pauseAt: random.chance(1, in: 3) ? random.number(0...max(expected.count, 1)) : .max,

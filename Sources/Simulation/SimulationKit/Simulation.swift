@@ -217,7 +217,7 @@ public final class Simulation {
     private func arrivedAtDirector(_ packet: [UInt8]) {
         var frame = Ethernet.frame(packet, to: hosts[0].mac, from: MACAddress(rawValue: 0x0200_0000_ffff))
         guard let parsed = frame.parsedFrame() else { return }
-        switch plane.serve(parsed, chaos: scenario.chaos) {
+        switch plane.serve(parsed, now: now, chaos: scenario.chaos) {
         case .drop: break
         case .forward(let destination):
             Ethernet.redirect(&frame, to: destination)

@@ -1,1 +1,0 @@
-// The suites are on their way.
