@@ -13,7 +13,7 @@ public struct TakeoverParameters: Sendable {
     public var adoptionsInFlight = 128
     public var adoptionInterval = Interval.milliseconds(5)
     public var adoptionIntervalMax = Interval.milliseconds(50)
-    public var adoptionTimeout = Interval.seconds(2)
+    public var adoptionTimeout = Interval.seconds(10)
     /// Journal bytes in one packet into the TUN device.
     public var segmentBytes = 8192
     /// Journal bytes before the adopted socket's window is known: below the smallest initial window of Linux.

@@ -169,9 +169,17 @@ final class DataThread {
         // In a SYN-ACK the service is the source.
         guard case .segment(let frame) = FrameParser.parse(ethernet: bytes) else { return }
         let service = frame.flow.client
-        guard profiles[service] != frame.options else { return }
-        profiles[service] = frame.options
-        report(.handshake(service, frame.options))
+        // A SYN-ACK names only what its client has offered: what the server can do is the sum of them all.
+        var options = frame.options
+        if let known = profiles[service] {
+            options.windowScale = options.windowScale ?? known.windowScale
+            options.sackPermitted = options.sackPermitted || known.sackPermitted
+            options.timestamps = options.timestamps || known.timestamps
+            options.mss = max(options.mss, known.mss)
+        }
+        guard profiles[service] != options else { return }
+        profiles[service] = options
+        report(.handshake(service, options))
     }
 
     private func received(_ event: baton_event) {

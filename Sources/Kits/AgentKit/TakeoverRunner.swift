@@ -119,6 +119,11 @@ final class TakeoverRunner {
 
     func abort(_ slot: SlotID) {
         for run in runs where run.machine.slot == slot { count(run.machine.figures) }
+        attempt {
+            for entry in try plane.connections.entries() where entry.value.slot == slot.rawValue {
+                try plane.connections.delete(entry.key)
+            }
+        }
         runs.removeAll { $0.machine.slot == slot }
     }
 

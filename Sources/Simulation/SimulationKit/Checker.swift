@@ -47,6 +47,7 @@ extension Simulation {
 
     func checkTalker(_ flow: FlowKey, _ host: Int) {
         guard let slot = plane.slot(of: flow), let talker = checker.talkers[slot], talker != host else { return }
+        if plane.formerSlots[flow]?.contains(where: { checker.talkers[$0] == host }) == true { return }
         violate("\(hosts[host].name) talks for \(slot) of \(hosts[talker].name)")
     }
 

@@ -51,7 +51,7 @@ extension Simulation {
             kernel.tapped = groups.tapped
             post(.membership(groups), to: host, source: 0)
         case .destroyServiceSockets:
-            kernel.destroySockets()
+            if scenario.chaos != .emptyFence { kernel.destroySockets() }
             let time = now + random.microseconds(20...2_000)
             queue.push(.socketsDestroyed(host: host, incarnation: node.incarnation), at: time)
         case .startTakeOver(let start):

@@ -33,6 +33,8 @@ struct DirectorPlane {
     private static let groupTimeShift: TrueTime = 34
 
     private(set) var flows: [FlowKey: Flow] = [:]
+    /// Slots that a flow was dispatched to before a SYN found them down: their owners may still repeat a SYN-ACK.
+    private(set) var formerSlots: [FlowKey: [SlotID]] = [:]
     private(set) var slots: [SlotID: Slot] = [:]
     private(set) var records: [SlotID: SlotRecord] = [:]
     private var plan = DispatchPlan.nobody
@@ -87,6 +89,7 @@ struct DirectorPlane {
         let id = plan.table[cursor % plan.table.count]
         cursor += 1
         guard let slot = slots[id], slot.isActive, !slot.isTakingOver else { return .drop }
+        if let former = flows[frame.flow]?.slot, former != id { formerSlots[frame.flow, default: []].append(former) }
         flows[frame.flow] = Flow(slot: id, groupACK: SequenceNumber(0), groupTime: now >> Self.groupTimeShift)
         return .forward(slot.group)
     }

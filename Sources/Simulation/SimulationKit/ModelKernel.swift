@@ -283,7 +283,8 @@ final class ModelKernel {
                 timestamps: entry.timestamps != nil),
             scales: (entry.clientWindowScale ?? 0, entry.serverWindowScale ?? 0),
             stamp: entry.timestamps?.echo, clientStamp: entry.timestamps?.value ?? 0,
-            window: Int(segment.window) << Int(entry.clientWindowScale ?? 0), open: true, now: world.now)
+            window: Int(segment.window) << Int(entry.clientWindowScale ?? 0), open: true,
+            flight: world.scenario.adoptedWindow, now: world.now)
         socket.isAdopted = true
         sockets.append(socket)
         run(socket) { _ in }
@@ -377,7 +378,9 @@ final class ModelKernel {
         if entry.firstReplyAt == nil { entry.firstReplyAt = localNow }
         if end > entry.sndUna {
             goLive(&entry, flow)
-            return true
+            guard chaos == .swallowTooFar else { return true }
+            reflect(packet, flow, entry, end)
+            return false
         }
         entry.caughtUpBytes += packet.payload.count
         if end == entry.sndUna { goLive(&entry, flow) }
@@ -389,10 +392,9 @@ final class ModelKernel {
 
     /// `reflect` of agent_reflect.h: the segment comes back as the client's ACK of it.
     private func reflect(_ packet: TCPPacket, _ flow: FlowKey, _ entry: KernelEntry, _ acknowledged: Int) {
-        let more = chaos == .reflectOneMore ? 1 : 0
         let ack = TCPPacket(
             from: flow.client, to: flow.service, sequence: packet.acknowledgment,
-            acknowledgment: entry.first.advanced(by: acknowledged + more), flags: [.ack],
+            acknowledgment: entry.first.advanced(by: acknowledged), flags: [.ack],
             window: entry.windowField(acknowledged),
             timestamps: packet.timestamps.map { TCPTimestamps(value: entry.clientStamp, echo: $0.value) })
         reflected.append((flow, Segment(ack)))

@@ -65,7 +65,7 @@ final class ModelSocket {
     init(
         id: Int, flow: FlowKey, iss: SequenceNumber, irs: SequenceNumber, options: HandshakeOptions,
         scales: (client: UInt8, own: UInt8), stamp: UInt32?, clientStamp: UInt32, window: Int, open: Bool,
-        now: TrueTime
+        flight: Int = 10, now: TrueTime
     ) {
         self.id = id
         self.flow = flow
@@ -79,7 +79,7 @@ final class ModelSocket {
         stampOffset = (stamp ?? 0) &- UInt32(truncatingIfNeeded: now / 1_000_000)
         lastTimestamp = clientStamp
         segmentBytes = max(Int(min(options.mss, 1460)) - (stamp != nil ? 12 : 0), 100)
-        congestionWindow = 10 * segmentBytes
+        congestionWindow = flight * segmentBytes
         sndEdge = window
         if open { wantsApplication = true } else { sendHandshake(now) }
     }

@@ -4,13 +4,13 @@ import Model
 ///
 /// Nothing of the production code knows of this.
 public enum Chaos: String, Sendable, CaseIterable {
-    /// Reflections acknowledge one byte more than the swallowed segment had.
-    case reflectOneMore
+    /// The segment that crosses SND.UNA is swallowed like those before it.
+    case swallowTooFar
     /// ACKs above SND.NXT reach the adopted socket as they are.
     case clampMissing
     /// The kernel sends without a valid lease.
     case leaseIgnored
-    /// The agent's fences, and leases of nothing, are said to be in force, but are not.
+    /// The end of a life is said to be in force, but is not: no fence, the lease as it was, sockets that live on.
     case emptyFence
     /// Reflections acknowledge each segment to its end, where the window's edge cannot be told exactly.
     case windowRoundedDown
@@ -97,6 +97,13 @@ public struct Scenario: Sendable {
     public var greeting = false
     /// Chance in 100 that the kernel silently drops an adoption (a full accept queue).
     public var adoptionLoss = 0
+    /// Segments that an adopted socket may send before the first acknowledgment.
+    public var adoptedWindow = 10
+    /// What clients announce and how they read; nil: drawn.
+    public var buffer: Int?
+    public var windowScale: UInt8?
+    /// Chance in 100 that a client stops reading for a while, so that its window closes.
+    public var pauses = 33
     public var chaos: Chaos?
 
     public init() {}
@@ -118,6 +125,7 @@ public struct Scenario: Sendable {
         scenario.faults = random.pick([0, 1, 1, 1, 1, 2, 3, 5])
         scenario.greeting = random.chance(1, in: 6)
         scenario.adoptionLoss = random.pick([0, 0, 0, 30])
+        scenario.adoptedWindow = random.pick([10, 10, 10, 3])
         scenario.chaos = chaos
         if scenario.greeting {
             // A backup that misses the ACK of a server-first handshake learns a wrong ISS: a known hole, which has a
@@ -153,10 +161,14 @@ struct ClientPlan {
         var requests: [[UInt8]] = []
         var expected = scenario.greeting ? Exchange.greeting : []
         let serverCloses = random.chance(1, in: 2)
+        let drawnBuffer = random.pick([1_000, 3_000, 3_000, 8_192, 8_192, 30_000, 30_000, 65_535, 65_535])
+        let buffer = scenario.buffer ?? drawnBuffer
+        // Through a window below the MSS data crawls: the sender waits for its probe timer again and again.
+        let longest = buffer < 2_000 ? 4_000 : 40_000
         for number in 0..<count {
             let header = Exchange.Header(
                 requestBytes: random.chance(1, in: 12) ? random.number(20_000...70_000) : random.number(12...2500),
-                replyBytes: random.chance(1, in: 8) ? random.number(1...600) : random.number(2_000...40_000),
+                replyBytes: random.chance(1, in: 8) ? random.number(1...600) : random.number(2_000...longest),
                 serverCloses: serverCloses && number == count - 1,
                 thinking: random.chance(1, in: 5) ? random.number(1...120) : 0
             )
@@ -177,14 +189,14 @@ struct ClientPlan {
                 truncatingIfNeeded: random.next()),
             options: HandshakeOptions(
                 mss: random.pick([1460, 1460, 1460, 536, 1200, random.chance(1, in: 4) ? 500 : 1460]),
-                windowScale: random.pick([nil, 0, 2, 7, 10]),
+                windowScale: scenario.windowScale ?? random.pick([nil, 0, 2, 7, 10]),
                 sackPermitted: random.chance(1, in: 2),
                 timestamps: random.chance(3, in: 4)
             ),
-            buffer: random.pick([1_000, 3_000, 3_000, 8_192, 8_192, 30_000, 30_000, 65_535, 65_535]),
+            buffer: buffer,
             readBytes: random.number(500...8_000),
             readInterval: paces ? interval : 0,
-            pauseAt: random.chance(1, in: 3) ? random.number(0...max(expected.count, 1)) : .max,
+            pauseAt: random.chance(scenario.pauses, in: 100) ? random.number(0...max(expected.count, 1)) : .max,
             pauseFor: random.microseconds(50_000...1_500_000),
             requests: requests,
             expected: expected,

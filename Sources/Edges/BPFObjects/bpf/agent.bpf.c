@@ -146,6 +146,8 @@ int agent_tun(struct __sk_buff *skb)
 
 /* ---- Follow and clamp ---------------------------------------------------------------------------------------- */
 
+#define CLIENT_LEAD_MAX (1 << 30)
+
 /* Takes in what an ACK says, and tells whether it can be the client's. The dead server cannot have sent beyond the right
  * edge, so nobody can have received that; and a segment far from where the client's stream is comes from somebody who
  * guesses (RFC 5961 5). Such a frame must neither be believed nor clamped into one that TCP would believe. */
@@ -160,7 +162,8 @@ static __always_inline int follow(struct baton_connection *connection, const str
         return 1;
     if (place > limit && place > (__s64)connection->snd_nxt)
         return 0;
-    if (connection->local_ack && (__s32)(segment->sequence - connection->local_right_edge) > 0)
+    /* A journal that is still on its way puts the client ahead of the adopted socket, by what a journal may hold. */
+    if (connection->local_ack && (__s32)(segment->sequence - connection->local_right_edge) > CLIENT_LEAD_MAX)
         return 0;
     if (place < (__s64)connection->snd_una)
         return 1;
@@ -179,7 +182,7 @@ static __always_inline int clamp(struct __sk_buff *skb, const struct segment *se
 {
     __u32 tcp = segment->tcp_offset;
     __be32 old_ack = bpf_htonl(segment->acknowledgment);
-    __u64 place = exact_ack(connection, connection->snd_nxt);
+    __u64 place = connection->snd_nxt;
     __be32 new_ack = bpf_htonl(connection->iss + 1 + (__u32)place);
     __be16 old_window = bpf_htons(segment->window);
     __be16 new_window = bpf_htons(window_field(connection, place));
@@ -274,7 +277,7 @@ static __always_inline void note_progress(struct baton_connection *connection, c
 }
 
 static __always_inline int catch_up(struct __sk_buff *skb, const struct segment *segment,
-                                    struct baton_connection *connection, __s64 end, int is_new)
+                                    struct baton_connection *connection, __s64 end)
 {
     __s64 una = connection->snd_una;
 
@@ -293,8 +296,7 @@ static __always_inline int catch_up(struct __sk_buff *skb, const struct segment 
     connection->caught_up_bytes += segment->payload_bytes;
     if (end == una)
         go_live(connection, &segment->key);
-    /* A retransmission is acknowledged to its end, or it would come for ever. */
-    return reflect(skb, segment, connection, is_new ? exact_ack(connection, end) : end);
+    return reflect(skb, segment, connection, end);
 }
 
 static __always_inline int send(struct __sk_buff *skb, const struct segment *segment,
@@ -302,7 +304,6 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
 {
     __s64 start = place_of(connection, connection->snd_nxt, segment->sequence);
     __s64 end = start + segment->payload_bytes + (segment->flags & FLAG_FIN ? 1 : 0);
-    int is_new = end > (__s64)connection->snd_nxt;
 
     switch (connection->state) {
     case BATON_CONNECTION_REFUSED:
@@ -323,7 +324,7 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
     if (!(segment->flags & FLAG_RST))
         note_progress(connection, segment, end);
     if (connection->state == BATON_CONNECTION_CATCHING_UP)
-        return catch_up(skb, segment, connection, end, is_new);
+        return catch_up(skb, segment, connection, end);
     return TC_ACT_OK;
 }
 

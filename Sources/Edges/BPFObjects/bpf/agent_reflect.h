@@ -125,25 +125,20 @@ static __always_inline int reflect_ipv6(struct __sk_buff *skb, const struct refl
     return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
-/* What to acknowledge so that the window field can say the client's right edge exactly.
+/* The window field of an ACK that stands below the client's own.
  *
- * The edge is a multiple of the scale away from the client's own ACK. Seen from any other place it would be rounded
- * down, by up to 2^14 bytes; a client whose window is closed would then never be caught up with, because the edge would
- * lie below SND.UNA. What is acknowledged a bit late here is acknowledged with the next segment. */
-static __always_inline __u64 exact_ack(const struct baton_connection *connection, __u64 end)
-{
-    __u64 unit = 1ull << (connection->snd_wscale & 15);
-    __u64 missing = connection->snd_una > end ? connection->snd_una - end : 0;
-    __u64 back = (missing + unit - 1) & ~(unit - 1);
-
-    return back < connection->snd_una ? connection->snd_una - back : end;
-}
-
-/* The window field for an ACK, so that its right edge is the client's, or below it where that cannot be said. */
+ * Its right edge is the client's, rounded up: rounded down it would lie below SND.UNA for a client whose window is
+ * closed, and that would never be caught up with. In catch-up it also lies two segments beyond SND.UNA, because a
+ * sender does not cut a segment for a smaller rest (tcp_snd_wnd_test) and would sit out its persist timer there. What
+ * lies beyond the client's window the client refuses, with an ACK that says the true one. */
 static __always_inline __u16 window_field(const struct baton_connection *connection, __u64 acknowledged)
 {
-    __u64 bytes = connection->right_edge > acknowledged ? connection->right_edge - acknowledged : 0;
-    __u64 field = bytes >> (connection->snd_wscale & 15);
+    __u8 scale = connection->snd_wscale & 15;
+    __u64 edge = connection->right_edge, least = connection->snd_una + 2 * connection->mss, field;
+
+    if (connection->state == BATON_CONNECTION_CATCHING_UP && edge < least)
+        edge = least;
+    field = edge > acknowledged ? (edge - acknowledged + (1ull << scale) - 1) >> scale : 0;
     return field > 0xffff ? 0xffff : field;
 }
 

@@ -113,6 +113,12 @@ public enum Bench {
             try expect(
                 wrong.isEmpty, "\(wrong.count) downloads that were not hit are wrong: \(wrong.first?.error ?? "")")
             let right = results.count { hit.contains($0.localPort) && $0.matches(file) }
+            for failed in results.filter({ hit.contains($0.localPort) && !$0.matches(file) }).prefix(3) {
+                context.console.line("  port \(failed.localPort): \(failed.bytes) bytes; \(failed.error)")
+            }
+            if right < hit.count, let end = try? lab.takeover(of: victim, after: failure) {
+                context.console.line("  adopted \(end.adopted) of \(end.connections), reset \(end.reset)")
+            }
             let settled = Double(report.settledNs ?? 0) - Double(report.detectedNs ?? 0)
             return BenchReport.Takeover(connections: hit.count, secondsAfterDetection: settled / 1e9, right: right)
         }

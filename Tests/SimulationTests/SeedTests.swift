@@ -1,0 +1,79 @@
+import Glibc
+import SimulationKit
+import Testing
+
+/// A whole cluster, its network and its clients under one seed.
+///
+/// BATON_SEEDS widens the list: `BATON_SEEDS=0-100000`. A seed that fails is told line by line by
+/// `SimulationRun.trace(seed:)`.
+@Suite("Simulated clusters", .serialized)
+struct SeedTests {
+    @Test("no wrong byte, one talker a slot, no connection that hangs")
+    func seeds() {
+        var total = SimulationCounts()
+        var bad: [String] = []
+        let range = Self.range
+        let clock = ContinuousClock()
+        let took = clock.measure {
+            for seed in range {
+                let simulation = SimulationRun.run(seed: seed)
+                total.add(simulation.counts)
+                if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
+            }
+        }
+        print("\(range.count) seeds in \(took): \(total)")
+        #expect(bad.isEmpty, "\(bad.count) of \(range.count): \(bad.prefix(5))")
+        #expect(total.takeOversStarted > range.count / 10, "hardly a take-over: \(total)")
+        #expect(total.whole > range.count, "hardly a whole reply: \(total)")
+    }
+
+    @Test("a seed replays exactly", arguments: [3, 71, 1009] as [UInt64])
+    func replay(seed: UInt64) {
+        var first: [String] = []
+        var second: [String] = []
+        SimulationRun.trace(seed: seed) { first.append($0) }
+        SimulationRun.trace(seed: seed) { second.append($0) }
+        #expect(first.count > 100)
+        #expect(first == second)
+    }
+
+    @Test("planted faults are found", arguments: Chaos.allCases)
+    func canary(chaos: Chaos) {
+        let found = (0..<400 as Range<UInt64>).first { seed in
+            !SimulationRun.run(seed: seed, scenario: Self.scenario(seed, chaos)).violations.isEmpty
+        }
+        #expect(found != nil, "\(chaos) goes unnoticed")
+    }
+
+    /// The conditions under which a planted fault can do harm.
+    private static func scenario(_ seed: UInt64, _ chaos: Chaos) -> Scenario {
+        var scenario = Scenario.drawn(from: seed, chaos: chaos)
+        scenario.faults = 1
+        switch chaos {
+        case .clampMissing:
+            scenario.kinds = [.application]
+            scenario.pathSkew = 200_000
+            scenario.clientDelay = 300
+            scenario.buffer = 65_535
+            scenario.windowScale = 7
+            scenario.adoptedWindow = 2
+        case .emptyFence:
+            scenario.kinds = [.oneWay]
+        case .windowRoundedDown:
+            scenario.kinds = [.power]
+            scenario.buffer = 8192
+            scenario.windowScale = 10
+            scenario.pauses = 100
+        case .guardMissing: scenario.kinds = [.application]
+        case .leaseIgnored: scenario.kinds = [.cable]
+        case _: scenario.kinds = [.power]
+        }
+        return scenario
+    }
+
+    private static var range: Range<UInt64> {
+        let text = getenv("BATON_SEEDS").map { String(cString: $0) } ?? "0-600"
+        let ends = text.split(separator: "-").compactMap { UInt64($0) }
+        return ends.count == 2 && ends[0] < ends[1] ? ends[0]..<ends[1] : 0..<600
+    }
+}

@@ -1,2 +1,0 @@
-import SimulationKit
-import Testing
