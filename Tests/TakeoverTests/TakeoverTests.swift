@@ -265,7 +265,7 @@ struct TakeoverTests {
         fixture.start()
         let begun = fixture.now
         fixture.send([.ack], at: 80, ack: 10)
-        fixture.run(.milliseconds(1999))
+        fixture.run(.milliseconds(9999))
         let attempts = fixture.injected.filter { $0.payload.isEmpty }.map { ($0.at - begun).nanoseconds / 1_000_000 }
         #expect(Array(attempts.prefix(7)) == [0, 5, 15, 35, 75, 125, 175])
         #expect(fixture.resets.isEmpty && !fixture.isSettled)

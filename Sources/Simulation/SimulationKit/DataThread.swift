@@ -69,6 +69,7 @@ final class DataThread {
         case .abortTakeOver(let slot):
             for run in runs where run.machine.slot == slot { count(run) }
             runs.removeAll { $0.machine.slot == slot }
+            kernel.uninstall(slot: slot)
             tracker.drop(slot: slot)
         case .event(let event, let flow): received(event, flow, now)
         case .wake: break

@@ -32,16 +32,12 @@ struct KernelEntry {
     var first: SequenceNumber { entry.iss.advanced(by: 1) }
     private var clientScale: Int { Int(entry.clientWindowScale ?? 0) }
 
-    /// `window_field` of agent_reflect.h.
-    func windowField(_ acknowledged: Int) -> UInt16 {
-        UInt16(min(max(0, rightEdge - acknowledged) >> clientScale, 65_535))
-    }
-
-    /// `exact_ack` of agent_reflect.h: a multiple of the scale away from SND.UNA, so that the edge can be told exactly.
-    func exactACK(_ end: Int) -> Int {
-        let unit = 1 << clientScale
-        let back = (max(0, sndUna - end) + unit - 1) / unit * unit
-        return back < sndUna ? sndUna - back : end
+    /// `window_field` of agent_reflect.h: rounded up, and in catch-up two segments beyond SND.UNA at least.
+    func windowField(_ acknowledged: Int, roundedDown: Bool) -> UInt16 {
+        if roundedDown { return UInt16(min(max(0, rightEdge - acknowledged) >> clientScale, 65_535)) }
+        let least = state == .catchingUp ? sndUna + 2 * Int(entry.mss) : 0
+        let bytes = max(0, max(rightEdge, least) - acknowledged)
+        return UInt16(min((bytes + (1 << clientScale) - 1) >> clientScale, 65_535))
     }
 
     /// `follow` of agent.bpf.c; false when the segment cannot be the client's.
@@ -49,7 +45,7 @@ struct KernelEntry {
         guard segment.flags.contains(.ack) else { return true }
         let ack = place(of: segment.acknowledgment, first: first, near: sndUna)
         if ack > rightEdge + (1 << clientScale) + 1, ack > sndNxt { return false }
-        if localAck != nil, let edge = localRightEdge, segment.sequence.isAfter(edge) { return false }
+        if let edge = localRightEdge, segment.sequence.distance(from: edge) > 1 << 30 { return false }
         guard ack >= sndUna else { return true }
         sndUna = ack
         rightEdge = max(rightEdge, ack + Int(segment.window) << clientScale)
@@ -123,6 +119,7 @@ final class ModelKernel {
         entries[entry.flow] = KernelEntry(entry)
     }
     func uninstall(_ flow: FlowKey) { entries[flow] = nil }
+    func uninstall(slot: SlotID) { entries = entries.filter { $0.value.entry.slot != slot } }
     func progress(_ flow: FlowKey) -> AdoptionProgress { entries[flow]?.progress ?? AdoptionProgress(state: .gone) }
 
     func socket(_ flow: FlowKey) -> ModelSocket? { sockets.last { $0.flow == flow && $0.state != .timeWait } }
@@ -164,9 +161,8 @@ final class ModelKernel {
             place(of: segment.acknowledgment, first: entry.first, near: entry.sndUna) > entry.sndNxt
         else { return segment }
         var clamped = segment
-        let acknowledged = chaos == .windowRoundedDown ? entry.sndNxt : entry.exactACK(entry.sndNxt)
-        clamped.acknowledgment = entry.first.advanced(by: acknowledged)
-        clamped.window = entry.windowField(acknowledged)
+        clamped.acknowledgment = entry.first.advanced(by: entry.sndNxt)
+        clamped.window = entry.windowField(entry.sndNxt, roundedDown: chaos == .windowRoundedDown)
         world.counts.clamped += 1
         return clamped
     }
@@ -353,9 +349,8 @@ final class ModelKernel {
             if entry.sndUna == 0 { goLive(&entry, flow) } else { entry.state = .catchingUp }
         case .catchingUp, .live: break
         }
-        let isNew = end > entry.sndNxt
         if !isRST { entry.noteProgress(packet, end: end) }
-        return entry.state == .catchingUp ? catchUp(packet, flow, &entry, end, isNew) : true
+        return entry.state == .catchingUp ? catchUp(packet, flow, &entry, end) : true
     }
 
     private func goLive(_ entry: inout KernelEntry, _ flow: FlowKey) {
@@ -365,9 +360,7 @@ final class ModelKernel {
     }
 
     /// `catch_up` of agent.bpf.c.
-    private func catchUp(
-        _ packet: TCPPacket, _ flow: FlowKey, _ entry: inout KernelEntry, _ end: Int, _ isNew: Bool
-    ) -> Bool {
+    private func catchUp(_ packet: TCPPacket, _ flow: FlowKey, _ entry: inout KernelEntry, _ end: Int) -> Bool {
         let isFIN = packet.flags.contains(.fin)
         if packet.flags.contains(.rst) || (isFIN && end < entry.sndUna) {
             entry.state = .refused
@@ -385,17 +378,16 @@ final class ModelKernel {
         entry.caughtUpBytes += packet.payload.count
         if end == entry.sndUna { goLive(&entry, flow) }
         world.counts.reflected += 1
-        // A retransmission is acknowledged to its end, or it would come for ever.
-        reflect(packet, flow, entry, isNew && chaos != .windowRoundedDown ? entry.exactACK(end) : end)
+        reflect(packet, flow, entry, end)
         return false
     }
 
     /// `reflect` of agent_reflect.h: the segment comes back as the client's ACK of it.
-    private func reflect(_ packet: TCPPacket, _ flow: FlowKey, _ entry: KernelEntry, _ acknowledged: Int) {
+    private func reflect(_ packet: TCPPacket, _ flow: FlowKey, _ entry: KernelEntry, _ end: Int) {
         let ack = TCPPacket(
             from: flow.client, to: flow.service, sequence: packet.acknowledgment,
-            acknowledgment: entry.first.advanced(by: acknowledged), flags: [.ack],
-            window: entry.windowField(acknowledged),
+            acknowledgment: entry.first.advanced(by: end), flags: [.ack],
+            window: entry.windowField(end, roundedDown: chaos == .windowRoundedDown),
             timestamps: packet.timestamps.map { TCPTimestamps(value: entry.clientStamp, echo: $0.value) })
         reflected.append((flow, Segment(ack)))
     }

@@ -145,9 +145,10 @@ final class ModelSocket {
 
     private func push(_ now: TrueTime) {
         guard state == .open else { return }
-        let limit = min(sndEdge, sndUna + congestionWindow)
-        while sndNxt < stream.count, sndNxt < limit {
-            let end = min(sndNxt + segmentBytes, stream.count, limit)
+        while sndNxt < stream.count, sndNxt < sndUna + congestionWindow {
+            let end = min(sndNxt + segmentBytes, stream.count)
+            // tcp_snd_wnd_test(): a segment is not cut for a smaller window; the probe timer does that.
+            guard end <= sndEdge else { break }
             let closes = closing && end == stream.count
             output.append(packet(closes ? [.ack, .psh, .fin] : [.ack, .psh], at: sndNxt, stream[sndNxt..<end], now))
             sndNxt = closes ? end + 1 : end
@@ -171,8 +172,7 @@ final class ModelSocket {
                 congestionWindow = segmentBytes
                 resend(now)
             } else if isProbing {
-                // tcp_xmit_probe_skb: empty, one below SND.UNA.
-                output.append(packet([.ack], at: sndUna - 1, [], now))
+                probeWindow(now)
             } else {
                 deadline = .max
             }
@@ -183,8 +183,20 @@ final class ModelSocket {
         }
     }
 
+    /// tcp_write_wakeup(): what fits into the window, else an empty segment one below SND.UNA.
+    private func probeWindow(_ now: TrueTime) {
+        guard sndEdge > sndNxt else {
+            output.append(packet([.ack], at: sndUna - 1, [], now))
+            return
+        }
+        let end = min(sndNxt + segmentBytes, stream.count, sndEdge)
+        output.append(packet([.ack, .psh], at: sndNxt, stream[sndNxt..<end], now))
+        sndNxt = end
+    }
+
     private func resend(_ now: TrueTime) {
-        let end = min(sndUna + segmentBytes, stream.count, max(sndEdge, sndUna + 1))
+        // Never beyond SND.NXT: an ACK of that would be discarded.
+        let end = min(sndUna + segmentBytes, stream.count, sndNxt, max(sndEdge, sndUna + 1))
         let closes = closing && end >= stream.count && sndNxt > stream.count
         let flags: TCPFlags = closes ? [.ack, .psh, .fin] : [.ack, .psh]
         output.append(packet(flags, at: sndUna, stream[min(sndUna, end)..<end], now))

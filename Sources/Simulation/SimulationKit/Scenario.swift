@@ -12,7 +12,7 @@ public enum Chaos: String, Sendable, CaseIterable {
     case leaseIgnored
     /// The end of a life is said to be in force, but is not: no fence, the lease as it was, sockets that live on.
     case emptyFence
-    /// Reflections acknowledge each segment to its end, where the window's edge cannot be told exactly.
+    /// Windows told below the client's place are rounded down to its scale, and end at its edge.
     case windowRoundedDown
     /// FIN and RST of a dying application leave the host.
     case guardMissing

@@ -39,10 +39,13 @@ static __always_inline int is_adopting_ack(const struct segment *segment, const 
            segment->sequence == connection->irs + 1 && segment->acknowledgment == connection->iss + 1;
 }
 
-static __always_inline int assign(struct __sk_buff *skb, struct bpf_sock *found, struct baton_connection *connection)
+/* TS.Recent starts at the adopting ACK's own TSval: the client's clock may have gone on since that was built, and a child
+ * that drops its first segment by PAWS would stay in SYN_RECV for ever (tcp_validate_incoming in tcp_child_process). */
+static __always_inline int assign(struct __sk_buff *skb, const struct segment *segment, struct bpf_sock *found,
+                                  struct baton_connection *connection)
 {
     struct bpf_tcp_req_attrs attributes = {
-        .rcv_tsval = connection->client_tsval,
+        .rcv_tsval = segment->tsval,
         .rcv_tsecr = connection->server_tsval,
         .mss = connection->mss,
         .rcv_wscale = connection->rcv_wscale,
@@ -98,7 +101,7 @@ static __always_inline int admit(struct __sk_buff *skb, const struct segment *se
     switch (found->state) {
     case STATE_LISTEN:
         if (is_adopting_ack(segment, connection) && !(connection->flags & BATON_CONNECTION_ADOPTED))
-            return assign(skb, found, connection);
+            return assign(skb, segment, found, connection);
         count(BATON_COUNT_REPLAY_DROPPED);
         return TC_ACT_SHOT;
     case STATE_ESTABLISHED:
