@@ -155,7 +155,9 @@ extension Edges {
                 }
                 try Sysctl.write("net/ipv4/conf/lo/arp_announce", "1")
                 let before = try names.map { try Sysctl.read($0) }
-                let changes = SysctlChanges()
+                let memory = SysctlMemory(path: "/tmp/bte-\(getpid()).sysctl")
+                defer { unlink(memory.path) }
+                let changes = SysctlChanges(memory: memory)
                 try changes.silenceARP(on: "eth0")
                 #expect(try names.map { try Sysctl.read($0) } == ["1", "2", "1", "2", "1", "2"])
                 #expect(changes.changes.count == 6)
@@ -165,8 +167,10 @@ extension Edges {
                 // Somebody else's later change stays.
                 try Sysctl.write("net/ipv4/conf/eth0/arp_ignore", "8")
                 // A later life undoes what an earlier one left.
-                let heir = SysctlChanges(earlier: changes.changes)
+                let heir = SysctlChanges(memory: memory)
+                #expect(heir.changes == changes.changes)
                 #expect(heir.restore().isEmpty)
+                #expect(memory.load() == [])
                 let after = try names.map { try Sysctl.read($0) }
                 #expect(after == before.enumerated().map { $0.offset == 4 ? "8" : $0.element })
                 for bad in ["net/../../etc/passwd", "/net/core/somaxconn", "net//core", "", "net/ipv4/bte-none"] {

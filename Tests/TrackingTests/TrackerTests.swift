@@ -257,13 +257,6 @@ struct TrackerTests {
         #expect(fixture.tracker.count == 0)
     }
 
-    @Test func profilesAreKept() {
-        let fixture = TrackingFixture()
-        #expect(fixture.tracker.profile(of: TrackingFixture.slot) == nil)
-        fixture.tracker.setProfile(HandshakeOptions(mss: 9, windowScale: 3), of: TrackingFixture.slot)
-        #expect(fixture.tracker.profile(of: TrackingFixture.slot)?.windowScale == 3)
-    }
-
     @Test func aConnectionIsSmall() {
         #expect(Tracker.bytesPerConnection <= 320)
     }

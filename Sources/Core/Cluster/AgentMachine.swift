@@ -226,6 +226,8 @@ public struct AgentMachine: Sendable {
         guard membership != new else { return }
         membership = new
         effects.append(.membership(new))
+        // Whoever carries this out forgets what peers that are not tapped have said.
+        for index in peers.indices where !new.tapped.contains(peers[index].slot) { peers[index].handshakes = [] }
     }
 
     /// Traps when the state contradicts itself; called by the simulation after every step.

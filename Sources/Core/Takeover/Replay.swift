@@ -13,8 +13,7 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        guard let iss = connection.iss else { return }
-        let server = work[place].profile.server
+        guard let iss = connection.iss, let server = work[place].profile.server else { return }
         var timestamps: TCPTimestamps?
         if work[place].timestampsAgreed, let known = connection.timestamps {
             // RFC 7323 5.3: a TSval below what the client has seen would be dropped, one far above spoils its RTT.

@@ -154,7 +154,7 @@ public struct TakeoverMachine: ~Copyable {
     /// About 64 KiB. The client takes the window of a probe for its own (SEQ is within its window's edge), and one of 0
     /// would hold its next request back until its persist timer runs out.
     private func probeWindow(_ item: borrowing Work, _ client: HandshakeOptions) -> UInt16 {
-        let scale = item.scalesWindows(client) ? item.profile.server.windowScale ?? 0 : 0
+        let scale = item.scalesWindows(client) ? item.profile.server?.windowScale ?? 0 : 0
         return max(UInt16.max >> UInt16(scale), 1)
     }
 
@@ -206,9 +206,10 @@ public struct TakeoverMachine: ~Copyable {
     private func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
         if profile.replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
+        guard let server = profile.server else { return .handshakeUnknown }
         // A SYN-ACK that left out what its server always offers was a SYN cookie's: what became of the other options
         // is not known, and a wrong shift count makes a window wrong by powers of two.
-        if profile.server.timestamps, connection.client.timestamps, connection.timestamps == nil,
+        if server.timestamps, connection.client.timestamps, connection.timestamps == nil,
             connection.client.windowScale != nil
         {
             return .optionUnsupported

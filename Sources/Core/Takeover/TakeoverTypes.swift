@@ -41,10 +41,10 @@ public struct TakeoverParameters: Sendable {
 /// What one kind of adoption needs to know of the local machine and the service.
 public struct AdoptionProfile: Sendable {
     public var replay: ReplayPolicy
-    /// The SYN-ACK options of the dead owner.
-    public var server: HandshakeOptions
+    /// The SYN-ACK options of the dead owner; nil where nobody has told them, and then no socket can be made like its.
+    public var server: HandshakeOptions?
 
-    public init(replay: ReplayPolicy, server: HandshakeOptions) {
+    public init(replay: ReplayPolicy, server: HandshakeOptions?) {
         self.replay = replay
         self.server = server
     }

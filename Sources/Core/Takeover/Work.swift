@@ -70,7 +70,7 @@ struct Work {
 
     /// Shift counts hold only where both sides announced one (RFC 7323 2.2).
     func scalesWindows(_ client: HandshakeOptions) -> Bool {
-        client.windowScale != nil && profile.server.windowScale != nil
+        client.windowScale != nil && profile.server?.windowScale != nil
     }
 
     /// A window of the client's header in bytes.

@@ -22,7 +22,6 @@ public struct Tracker: ~Copyable {
     private var index: FlowIndex
     var store: ChunkStore
     var ranges: RangeStore
-    private var profiles: [SlotID: HandshakeOptions] = [:]
     private var generation: UInt32 = 0
     private var sweepPlace = 0
     var manners: [ServiceManners] = []
@@ -368,10 +367,9 @@ public struct Tracker: ~Copyable {
         if self[handle] != nil { remove(place: handle.index, counting: nil) }
     }
 
-    /// Forgets all connections of a slot, and its profile.
+    /// Forgets all connections of a slot.
     public mutating func drop(slot: SlotID) {
         for place in connections.indices where connections[place]?.slot == slot { remove(place: place, counting: nil) }
-        profiles[slot] = nil
     }
 
     private mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
@@ -411,11 +409,4 @@ public struct Tracker: ~Copyable {
             }
         }
     }
-
-    // MARK: What backups cannot see
-
-    /// The options of a slot's SYN-ACKs, as its owner tells them.
-    public mutating func setProfile(_ options: HandshakeOptions, of slot: SlotID) { profiles[slot] = options }
-
-    public func profile(of slot: SlotID) -> HandshakeOptions? { profiles[slot] }
 }

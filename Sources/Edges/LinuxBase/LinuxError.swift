@@ -54,6 +54,12 @@ extension LinuxError: CustomStringConvertible {
     }
 }
 
+/// Something of the kernel that Baton cannot do without is absent or switched off; says how to get it.
+public struct FeatureMissing: Error, CustomStringConvertible, Sendable {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}
+
 /// Runs a system call until a signal no longer interrupts it; throws its error.
 @inlinable
 package func systemCall<Result: SignedInteger>(

@@ -62,10 +62,13 @@ public final class SysctlChanges: Sendable {
     }
 
     private let recorded: Mutex<[Change]>
+    private let memory: SysctlMemory?
 
-    /// - Parameter earlier: changes of a former life, to be undone by this one (`changes` gives them for keeping).
-    public init(earlier: [Change] = []) {
-        recorded = Mutex(earlier)
+    /// - Parameter memory: where changes are written before they are made; what a former life has left there is undone
+    ///   by this one.
+    public init(memory: SysctlMemory? = nil) {
+        self.memory = memory
+        recorded = Mutex(memory?.load() ?? [])
     }
 
     /// What has been changed and not yet restored, oldest first.
@@ -76,12 +79,15 @@ public final class SysctlChanges: Sendable {
         try recorded.withLock { (changes) throws(LinuxError) in
             let before = try Sysctl.read(name)
             guard before != value else { return }
-            try Sysctl.write(name, value)
-            if let known = changes.firstIndex(where: { $0.name == name }) {
-                changes[known].after = value
+            var planned = changes
+            if let known = planned.firstIndex(where: { $0.name == name }) {
+                planned[known].after = value
             } else {
-                changes.append(Change(name: name, before: before, after: value))
+                planned.append(Change(name: name, before: before, after: value))
             }
+            try memory?.save(planned)
+            changes = planned
+            try Sysctl.write(name, value)
         }
     }
 
@@ -110,6 +116,7 @@ public final class SysctlChanges: Sendable {
                 }
             }
             changes = []
+            try? memory?.save([])
             return failures
         }
     }

@@ -48,13 +48,6 @@ struct AgentDataPlane {
         folder: String,
         connectionsLimit: UInt32
     ) throws(BPFError) {
-        guard try KernelBTF.hasFunction("bpf_sk_assign_tcp_reqsk") else {
-            throw BPFError(
-                operation: "adopt connections on", subject: "this kernel", code: 0,
-                cause: "it has no kfunc bpf_sk_assign_tcp_reqsk",
-                remedy: "run Linux 6.12 or later with CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES"
-            )
-        }
         let object = try LoadedAgentObject(folder: folder, namespace: namespace, connectionsLimit: connectionsLimit)
         self.object = object
         self.folder = folder

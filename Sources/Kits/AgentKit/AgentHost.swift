@@ -1,6 +1,7 @@
 import CContract
 import Cluster
 import Configuration
+import Glibc
 import LinuxBPF
 import LinuxBase
 import LinuxNetfilter
@@ -24,7 +25,7 @@ final class AgentHost {
     private let configuration: Configuration.AgentConfiguration
     private let logger: Logger
     private let addresses: AddressManager
-    private let sysctls = SysctlChanges()
+    private let sysctls: SysctlChanges
     private let tun: TunDevice
     private let table: AgentTable
     private let groups: LinuxNetwork.GroupMembership
@@ -41,12 +42,8 @@ final class AgentHost {
         self.configuration = configuration
         self.logger = logger
         try Privilege.requireRoot(for: "run baton-agent")
-        guard try Sysctl.read("net/ipv4/tcp_syncookies") != "0" else {
-            throw AgentFailure(
-                "net.ipv4.tcp_syncookies is 0: the kernel would reset adopted connections; run: "
-                    + "sysctl -w net.ipv4.tcp_syncookies=1"
-            )
-        }
+        try AgentHost.requireFeatures()
+        sysctls = SysctlChanges(memory: SysctlMemory(path: configuration.socket + ".sysctl"))
         addresses = try AddressManager()
         interface = try addresses.interface(named: configuration.interface)
         guard let address = interface.ipv4 else {
@@ -85,6 +82,27 @@ final class AgentHost {
             plane.remove()
             try? table.remove()
             throw error
+        }
+    }
+
+    /// What an adoption needs of the kernel, asked before anything is changed.
+    private static func requireFeatures() throws {
+        guard try Sysctl.read("net/ipv4/tcp_syncookies") != "0" else {
+            throw FeatureMissing(
+                "net.ipv4.tcp_syncookies is 0: the kernel would reset adopted connections; run: "
+                    + "sysctl -w net.ipv4.tcp_syncookies=1"
+            )
+        }
+        guard (try? KernelBTF.hasFunction("bpf_sk_assign_tcp_reqsk")) == true else {
+            throw FeatureMissing(
+                "this kernel cannot adopt connections: its BTF has no kfunc bpf_sk_assign_tcp_reqsk; run Linux 6.12 or "
+                    + "later with CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES"
+            )
+        }
+        guard access("/dev/net/tun", F_OK) == 0 else {
+            throw FeatureMissing(
+                "there is no /dev/net/tun: make it (mknod /dev/net/tun c 10 200), or use a kernel with CONFIG_TUN"
+            )
         }
     }
 

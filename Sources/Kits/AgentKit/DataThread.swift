@@ -238,10 +238,9 @@ final class DataThread {
         let own = profiles
         let peers = peerProfiles
         return { endpoint in
-            let usual = HandshakeOptions(mss: 1460, windowScale: 7, sackPermitted: true, timestamps: true)
-            return AdoptionProfile(
+            AdoptionProfile(
                 replay: services.first { $0.endpoint == endpoint }?.replay ?? .none,
-                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint] ?? usual
+                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint]
             )
         }
     }
@@ -251,6 +250,7 @@ final class DataThread {
             if !runner.isActive(slot) { tracker.drop(slot: slot) }
         }
         membership = new
+        peerProfiles = peerProfiles.filter { new.tapped.contains($0.key.slot) || runner.isActive($0.key.slot) }
     }
 
     private func changeServices(_ new: [ServiceDescription]) {

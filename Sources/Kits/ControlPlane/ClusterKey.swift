@@ -1,5 +1,4 @@
 import Crypto
-import Glibc
 
 /// What a key derived from the cluster key is used for; every use has a key of its own.
 ///
@@ -34,40 +33,6 @@ public struct ClusterKey: Sendable {
             throw ClusterKeyError("the cluster key has more than \(ClusterKey.maximumBytes) bytes")
         }
         material = SymmetricKey(data: Array(bytes))
-    }
-
-    /// Reads a key file: any text or bytes; white space at the end does not count.
-    ///
-    /// - Throws: `ClusterKeyError` when it cannot be read, is no regular file, may be read or written by anybody but
-    ///   its owner, belongs to somebody else than root or this user, or is too short or too long.
-    public init(path: String) throws(ClusterKeyError) {
-        let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
-        guard descriptor >= 0 else {
-            throw ClusterKeyError("\(path): cannot be opened: \(errorText(errno)); it holds the key of the cluster")
-        }
-        defer { Glibc.close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else {
-            throw ClusterKeyError("\(path): \(errorText(errno))")
-        }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw ClusterKeyError("\(path): is not a regular file") }
-        guard status.st_mode & 0o077 == 0 else {
-            let mode = String(status.st_mode & 0o777, radix: 8)
-            throw ClusterKeyError("\(path): mode \(mode) lets others than its owner in; run: chmod 600 \(path)")
-        }
-        guard status.st_uid == 0 || status.st_uid == geteuid() else {
-            throw ClusterKeyError("\(path): belongs to user \(status.st_uid); run: chown root \(path)")
-        }
-        var bytes = [UInt8](repeating: 0, count: ClusterKey.maximumBytes + 64)
-        let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-        guard count >= 0 else { throw ClusterKeyError("\(path): cannot be read: \(errorText(errno))") }
-        bytes.removeLast(bytes.count - count)
-        while let last = bytes.last, last == 0x20 || (0x09...0x0d).contains(last) { bytes.removeLast() }
-        do {
-            try self.init(bytes: bytes)
-        } catch {
-            throw ClusterKeyError("\(path): \(error.reason)")
-        }
     }
 
     /// The 32-byte key for one use (HKDF-SHA-256, RFC 5869).

@@ -45,10 +45,10 @@ public enum Daemon {
     public static func report(_ error: any Error, program: String) -> Int32 {
         fputs("\(program): \(error)\n", stderr)
         if error is ConfigurationError { return Status.configuration }
+        if error is FeatureMissing { return Status.featureMissing }
         if let error = error as? LinuxError { return error.errno == EPERM || error.errno == EACCES ? Status.privilegeMissing : Status.failure }
         if let error = error as? BPFError {
-            if error.code == EPERM || error.code == EACCES { return Status.privilegeMissing }
-            return error.operation == "adopt connections on" ? Status.featureMissing : Status.failure
+            return error.code == EPERM || error.code == EACCES ? Status.privilegeMissing : Status.failure
         }
         return Status.failure
     }

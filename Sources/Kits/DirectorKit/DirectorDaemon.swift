@@ -8,7 +8,7 @@ import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-/// `baton-director` as a service: opens the edges, runs until it is told to stop, puts everything back.
+/// `baton-director` as a service: opens the edges, runs until it is told to stop; the data plane stays.
 public struct DirectorDaemon: Service {
     private let configuration: DirectorConfiguration
     private let key: ControlPlane.ClusterKey
@@ -39,7 +39,7 @@ public struct DirectorDaemon: Service {
             do {
                 try runtime.start { failure.fail($0) }
             } catch {
-                runtime.stop(keepingTraffic: true)
+                runtime.stop()
                 throw error
             }
             return runtime
@@ -50,7 +50,7 @@ public struct DirectorDaemon: Service {
         } onGracefulShutdown: {
             failure.succeed(())
         }
-        try await loop.submit { runtime.stop(keepingTraffic: true) }.get()
+        try await loop.submit { runtime.stop() }.get()
         try await group.shutdownGracefully()
         // Callbacks of the loop's last turn still use it.
         withExtendedLifetime(runtime) {}

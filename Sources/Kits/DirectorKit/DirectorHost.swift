@@ -21,7 +21,6 @@ final class DirectorHost {
     private let configuration: Configuration.DirectorConfiguration
     private let logger: Logger
     private let addresses: AddressManager
-    private var addedVIPs: [IPAddress] = []
     /// A service keeps the number that it has in the pinned maps: flow keys hold it.
     private(set) var serviceIDs: [ServiceID] = []
     /// Each service's place in the plan map is its own: a plan is written beside the one in use.
@@ -60,7 +59,7 @@ final class DirectorHost {
     /// Puts the VIPs on the interface and tells the network where they are.
     func announce() throws {
         for vip in Set(configuration.services.map(\.address.address)).sorted() {
-            if try addresses.add(vip, to: configuration.interface) { addedVIPs.append(vip) }
+            _ = try addresses.add(vip, to: configuration.interface)
             if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
         }
     }
@@ -87,12 +86,6 @@ final class DirectorHost {
     /// The configured service of a number.
     func service(_ id: ServiceID) -> Configuration.DirectorConfiguration.Service? {
         serviceIDs.firstIndex(of: id).map { configuration.services[$0] }
-    }
-
-    func close(keepingTraffic: Bool) {
-        guard !keepingTraffic else { return }
-        for vip in addedVIPs { _ = try? addresses.remove(vip, from: configuration.interface) }
-        try? DirectorPlane.remove(pins: configuration.state)
     }
 
     // MARK: Slots

@@ -83,15 +83,14 @@ final class DirectorRuntime: @unchecked Sendable {
         scheduleCounting()
     }
 
-    /// - Parameter keepingTraffic: leave the data plane in place, as for a restart.
-    func stop(keepingTraffic: Bool) {
+    /// Leaves the data plane in place, so that traffic goes on until the next start.
+    func stop() {
         timer?.cancel()
         counting?.cancel()
         admin?.close()
         listener?.close()
         datagrams?.close()
         walker.shutdownGracefully { _ in }
-        host.close(keepingTraffic: keepingTraffic)
     }
 
     /// The configuration in the machine's own terms.
