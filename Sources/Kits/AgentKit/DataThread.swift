@@ -52,8 +52,7 @@ final class DataThread {
     private enum Token: UInt64 {
         case mailbox = 1
         case tap = 2
-        case synAcks = 3
-        case events = 4
+        case events = 3
     }
 
     private let poller: Poller
@@ -72,6 +71,9 @@ final class DataThread {
     private var peerProfiles: [PeerService: HandshakeOptions] = [:]
     private var crashedUntil: [Endpoint: Instant] = [:]
     private var nextSweep = Instant(nanoseconds: 0)
+    private var nextLesson = Instant(nanoseconds: 0)
+    /// The tap is read again then, without being asked; nil: as soon as it has frames.
+    private var tapHeldUntil: Instant?
     private var running = true
 
     private struct PeerService: Hashable {
@@ -109,7 +111,7 @@ final class DataThread {
     func run() {
         while running {
             let now = MonotonicClock.now()
-            let wake = min(runner.nextTick, nextSweep)
+            let wake = min(min(runner.nextTick, nextSweep), min(nextLesson, tapHeldUntil ?? .never))
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
                     guard let token = Token(rawValue: ready.token) else { return }
@@ -127,8 +129,7 @@ final class DataThread {
         do {
             switch token {
             case .mailbox: for command in mailbox.take() { obey(command) }
-            case .tap: try tap.dispatch(max: 512) { bytes, length, instant in received(bytes, length, instant) }
-            case .synAcks: try synAckTap?.dispatch(max: 64) { bytes, _, _ in learnHandshake(bytes) }
+            case .tap: try readTap()
             case .events: try events?.consume()
             }
         } catch {
@@ -136,7 +137,41 @@ final class DataThread {
         }
     }
 
+    /// Reads the tap, and holds it for a while unless a take-over waits for answers: tracking may be some milliseconds
+    /// late, and waking up for each block of frames would cost more than looking at them.
+    private func readTap() throws {
+        let count = try tap.dispatch(max: 512) { bytes, length, instant in received(bytes, length, instant) }
+        if count == 0 || runner.isBusy {
+            try watchTap()
+        } else {
+            if tapHeldUntil == nil { try poller.remove(tap.descriptor) }
+            tapHeldUntil = count < 512 ? MonotonicClock.now() + DataThread.tapHold : Instant(nanoseconds: 0)
+        }
+    }
+
+    private func watchTap() throws {
+        guard tapHeldUntil != nil else { return }
+        tapHeldUntil = nil
+        try poller.add(tap.descriptor, token: Token.tap.rawValue)
+    }
+
+    /// A take-over starts from all that has come, and then sees each frame at once.
+    private func releaseTap() throws {
+        while try tap.dispatch(max: 512, body: { bytes, length, at in received(bytes, length, at) }) > 0 {}
+        try watchTap()
+    }
+
+    /// Well below the 128 ms after which the tap's ring is full of blocks.
+    private static let tapHold = Interval.milliseconds(5)
+    private static let lessonInterval = Interval.milliseconds(100)
+
     private func tick(_ now: Instant) {
+        if let until = tapHeldUntil, now >= until { serve(.tap) }
+        if now >= nextLesson {
+            // Not by the poller: one of many thousand SYN-ACKs tells enough.
+            _ = try? synAckTap?.dispatch(max: 64) { bytes, _, _ in learnHandshake(bytes) }
+            nextLesson = now + DataThread.lessonInterval
+        }
         runner.tick(tracker: tracker, now: now)
         settle(now)
         if now >= nextSweep {
@@ -149,6 +184,14 @@ final class DataThread {
     private func settle(_ now: Instant) {
         for handle in runner.takeForgotten() { tracker.remove(handle) }
         for news in runner.takeReports() { report(.takeOver(news)) }
+    }
+
+    private func attempt(_ body: () throws -> Void) {
+        do {
+            try body()
+        } catch {
+            report(.failed("\(error)"))
+        }
     }
 
     // MARK: Frames
@@ -222,6 +265,7 @@ final class DataThread {
             guard let service = services.first(where: { $0.id == id }) else { return }
             peerProfiles[PeerService(slot: slot, service: service.endpoint)] = options
         case .startTakeOver(let start):
+            attempt { try releaseTap() }
             runner.start(start, tracker: tracker, profile: profile(of: start.slot), now: MonotonicClock.now())
             settle(MonotonicClock.now())
         case .abortTakeOver(let slot):
@@ -256,11 +300,8 @@ final class DataThread {
     private func changeServices(_ new: [ServiceDescription]) {
         services = new
         do {
-            if let old = synAckTap { try poller.remove(old.descriptor) }
             let addresses = Set(new.map(\.endpoint.address)).sorted()
-            let tap = try SynAckTap(interface: interface, vips: addresses)
-            try poller.add(tap.descriptor, token: Token.synAcks.rawValue)
-            synAckTap = tap
+            synAckTap = try SynAckTap(interface: interface, vips: addresses)
         } catch {
             report(.failed("\(error)"))
         }

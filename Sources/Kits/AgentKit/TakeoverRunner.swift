@@ -41,6 +41,9 @@ final class TakeoverRunner {
         self.sender = sender
     }
 
+    /// A take-over is under way.
+    var isBusy: Bool { !runs.isEmpty }
+
     func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
 
     /// When something is due; `.never` without a take-over.

@@ -13,7 +13,7 @@ struct BatonLab: ParsableCommand {
             """,
         subcommands: [
             Up.self, Down.self, Exec.self, Kill.self, Revive.self, StatusCommand.self, DemoCommand.self,
-            ScenarioCommand.self, BenchCommand.self,
+            ScenarioCommand.self, BenchCommand.self, BenchesCommand.self,
         ]
     )
 

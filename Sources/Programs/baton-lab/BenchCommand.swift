@@ -28,3 +28,50 @@ struct BenchCommand: ParsableCommand {
         if json { print(try JSONValue.text(report)) }
     }
 }
+
+/// The other measurements, each by its name.
+struct BenchesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Measure what tracking costs, or how fast a catch-up runs.",
+        subcommands: [Tracking.self, CatchUp.self]
+    )
+
+    struct Options: ParsableArguments {
+        @Option(help: "The directory of baton-director, baton-agent and batonctl. (default: that of baton-lab)")
+        var programs: String?
+        @Flag(help: "Print JSON; what a person reads goes to standard error.")
+        var json = false
+
+        var context: ScenarioContext {
+            ScenarioContext(console: Console(json: json), programs: programs, labName: "bench\(getpid())")
+        }
+
+        func print(_ report: some Encodable, _ lines: [String]) throws {
+            for line in lines { context.console.line(line) }
+            if json { Swift.print(try JSONValue.text(report)) }
+        }
+    }
+
+    struct Tracking: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "The processor time that a backup's agent spends on 1,000 requests/s.")
+        @OptionGroup var options: Options
+
+        func run() throws {
+            let report = try TrackingBench.run(options.context)
+            try options.print(report, report.lines)
+        }
+    }
+
+    struct CatchUp: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "The speed at which a regenerated reply runs through what the client has.")
+        @OptionGroup var options: Options
+
+        func run() throws {
+            let report = try CatchUpBench.run(options.context)
+            try options.print(report, report.lines)
+        }
+    }
+}
