@@ -44,6 +44,7 @@ public final class BulkDownload: Sendable {
     public init(lab: Lab, _ request: Request) throws {
         try lab.checkNode(request.node)
         promise = try Promise()
+        BulkDownload.allowDescriptors(request.count + 1024)
         pace = Atomic(request.rate ?? -1)
         let namespace = lab.plan.namespacePath(request.node)
         startThread { [self] in
@@ -62,6 +63,16 @@ public final class BulkDownload: Sendable {
                     }
                 })
         }
+    }
+
+    /// Best effort: where it is not allowed, connects fail with a clear error.
+    private static func allowDescriptors(_ count: Int) {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        guard limit.rlim_cur < rlim_t(count) else { return }
+        limit.rlim_cur = rlim_t(count)
+        limit.rlim_max = max(limit.rlim_max, limit.rlim_cur)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     public var progress: Progress { shared.withLock { $0 } }

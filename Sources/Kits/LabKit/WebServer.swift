@@ -26,9 +26,10 @@ struct WebServer {
         daemon off;
         master_process on;
         worker_processes 2;
+        worker_rlimit_nofile 65536;
         pid \(prefix)/nginx.pid;
         error_log \(prefix)/error.log warn;
-        events { worker_connections 8192; }
+        events { worker_connections 32768; }
         http {
             sendfile on;
             default_type application/octet-stream;

@@ -94,15 +94,19 @@ public enum Bench {
     public static func takeover(_ context: ScenarioContext, connections: Int) throws -> BenchReport.Takeover {
         var options = LabOptions()
         options.backends = 2
-        options.fileSize = 1_000_000
+        options.fileSize = connections > 2000 ? 200_000 : 1_000_000
         return try context.withLab(options) { lab in
             var request = BulkDownload.Request()
             request.count = connections * 2
-            request.rate = 40_000
-            request.receiveBuffer = 32768
+            // All together 80 MB/s at most: the machine has other things to do.
+            request.rate = min(40_000, 40_000_000 / connections)
+            request.receiveBuffer = 16384
             let bulk = try BulkDownload(lab: lab, request)
             defer { bulk.cancel() }
-            let (victim, hit) = try waitForSpread(bulk, lab, total: connections * 2 * 200_000)
+            try waitUntil("\(request.count) connections", timeout: 120, every: 10) {
+                bulk.progress.connected == request.count
+            }
+            let (victim, hit) = try waitForSpread(bulk, lab, total: connections * 2 * options.fileSize / 5)
             let failure = try lab.kill(victim, how: .link)
             context.console.event("\(victim): cable cut with \(hit.count) connections")
             let report = try lab.settledTakeover(of: victim, after: failure, timeout: 60)
