@@ -11,6 +11,7 @@ public enum BuiltinModules {
         registry.register(dispatch: SourceHash.descriptor)
         registry.register(forwarding: SelectiveForwarding.descriptor)
         registry.register(forwarding: MulticastForwarding.descriptor)
+        registry.register(forwarding: DuplicateForwarding.descriptor)
         registry.register(detection: WindowDetector.descriptor)
         registry.register(ring: SuccessorRing.descriptor)
     }

@@ -255,10 +255,10 @@ import Testing
         }
     }
 
-    @Test func duplicateIsRefused() throws {
+    @Test func anUnknownForwardingIsRefused() throws {
         let fixture = try DirectorFixture()
         var service = baton_service()
-        service.forwarding = UInt8(BATON_FORWARD_DUPLICATE.rawValue)
+        service.forwarding = 3
         #expect(throws: BPFError.self) {
             try fixture.plane.setService(baton_service_key(address: DirectorFixture.vip, port: 80), service)
         }

@@ -54,9 +54,13 @@ struct DirectorModel {
 
     mutating func handle(_ frame: [UInt8]) -> (verdict: Verdict, frame: [UInt8]) {
         let parsed = ParsedFrame(frame)
-        if case .other = parsed { return (pass(BATON_COUNT_NOT_OURS), frame) }
-        guard let destination = MACAddress(bytes: frame[..<6]), isForUs(destination) else {
-            return (pass(BATON_COUNT_NOT_OURS), frame)
+        let destination = MACAddress(bytes: frame[..<6]) ?? MACAddress(rawValue: 0)
+        var isOther = false
+        if case .other = parsed { isOther = true }
+        if isOther || !isForUs(destination) {
+            // A mark is for the copying program alone, and nothing from the wire may reach it.
+            let isMark = SlotID(mark: destination) != nil
+            return (isMark ? drop(BATON_COUNT_NOT_OURS) : pass(BATON_COUNT_NOT_OURS), frame)
         }
         let segment: ParsedFrame.Segment
         let isMalformed: Bool
@@ -67,7 +71,7 @@ struct DirectorModel {
         case .tcp(let found): (segment, isMalformed) = (found, false)
         }
         let address = ServiceAddress(address: segment.destination, port: segment.destinationPort)
-        guard let service = services[address], service.forwarding != BATON_FORWARD_DUPLICATE else {
+        guard let service = services[address] else {
             return (pass(BATON_COUNT_NOT_OURS), frame)
         }
         count(BATON_COUNT_FRAMES)
@@ -93,7 +97,7 @@ struct DirectorModel {
         guard var flow = flows[name] else { return (pass(BATON_COUNT_NO_FLOW), frame) }
         guard let slot = slots[flow.slot], slot.isUp else { return (pass(BATON_COUNT_SLOT_DOWN), frame) }
         let toGroup =
-            service.forwarding == BATON_FORWARD_MULTICAST || slot.isTakenOver || groupNeeds(segment, flow)
+            service.forwarding != BATON_FORWARD_SELECTIVE || slot.isTakenOver || groupNeeds(segment, flow)
         if segment.flags.contains(.syn) {
             flow.isEstablished = false
         } else if segment.flags.contains(.ack), !segment.flags.contains(.rst) {
@@ -147,6 +151,11 @@ struct DirectorModel {
         count(isGroup ? BATON_COUNT_TO_GROUP : BATON_COUNT_TO_OWNER)
         serviceCounts[service.id, default: [0, 0, 0, 0]][isGroup ? 1 : 0] += 1
         serviceCounts[service.id, default: [0, 0, 0, 0]][3] += UInt64(frame.count)
+        if isGroup, service.forwarding == BATON_FORWARD_DUPLICATE {
+            let mark = [address.bytes[0] & 0xfe] + address.bytes[1...]
+            let named: [UInt8] = [0x02, 0xba, 0x70, 0x6f, UInt8(service.id >> 8), UInt8(service.id & 0xff)]
+            return (.pass, mark + named + frame[12...])
+        }
         return (.transmit, address.bytes + frame[..<6] + frame[12...])
     }
 

@@ -34,7 +34,7 @@ import Testing
             BATON_COUNT_NO_FLOW, BATON_COUNT_MALFORMED, BATON_COUNT_FRAGMENTS, BATON_COUNT_NOT_OURS,
             BATON_COUNT_SLOT_DOWN,
         ]
-        for counter in mustHappen { #expect(seen[Int(counter.rawValue)] > 5, "counter \(counter.rawValue): \(seen)") }
+        for counter in mustHappen { #expect(seen[Int(counter.rawValue)] > 2, "counter \(counter.rawValue): \(seen)") }
     }
 
     private func changeServices(_ fixture: inout DirectorFixture, _ random: inout SeededGenerator) throws {
@@ -47,7 +47,9 @@ import Testing
                 UInt16(id),
                 address: address,
                 port: id == 1 ? 443 : 80,
-                forwarding: random.chance(3, in: 4) ? BATON_FORWARD_SELECTIVE : BATON_FORWARD_MULTICAST,
+                forwarding: random.chance(1, in: 2)
+                    ? BATON_FORWARD_SELECTIVE
+                    : random.chance(1, in: 2) ? BATON_FORWARD_MULTICAST : BATON_FORWARD_DUPLICATE,
                 kind: kinds.randomElement(using: &random) ?? BATON_PLAN_COUNTER,
                 plan: (0..<length).map { _ in UInt16.random(in: 0..<7, using: &random) },
                 secret: .random(in: 0 ... .max, using: &random)
@@ -95,6 +97,7 @@ import Testing
         if random.chance(1, in: 40) { packet.transport = 17 }
         if random.chance(1, in: 30) { packet.destination = SlotID(rawValue: 3).group }
         if random.chance(1, in: 30) { packet.destination = MACAddress(rawValue: 0x02_00_00_00_00_02) }
+        if random.chance(1, in: 30) { packet.destination = SlotID(rawValue: 3).mark }
         packet.isPadded = random.chance(3, in: 4)
         return packet
     }

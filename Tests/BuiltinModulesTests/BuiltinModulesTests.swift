@@ -9,12 +9,14 @@ struct RegistryTests {
     func names() {
         let registry = BuiltinModules.registry
         #expect(registry.dispatch.map(\.name) == ["rr", "wrr", "sh"])
-        #expect(registry.forwarding.map(\.name) == ["selective", "multicast"])
+        #expect(registry.forwarding.map(\.name) == ["selective", "multicast", "duplicate"])
         #expect(registry.detection.map(\.name) == ["window"])
         #expect(registry.ring.map(\.name) == ["successor"])
         #expect(registry.dispatch(named: "rr") != nil)
         #expect(registry.forwarding(named: "selective")?().dataPlaneNumber == 2)
         #expect(registry.forwarding(named: "multicast")?().dataPlaneNumber == 1)
+        #expect(registry.forwarding(named: "duplicate")?().dataPlaneNumber == 0)
+        #expect(registry.forwarding(named: "duplicate")?().usesGroups == false)
         #expect(registry.ring(named: "phi") == nil)
     }
 

@@ -74,6 +74,36 @@ extension Edges {
             try table.remove()
         }
 
+        /// Unicast copies of the forwarding `duplicate`: those of own slots reach TCP, those of others never do.
+        @Test func onlyCopiesForOwnSlotsReachTCP() throws {
+            let pair = try Pair()
+            let (table, here) = try pair.left.enter { (try Self.table(), try TestSocket.udp("10.77.0.1:9")) }
+            let (own, tapped, stranger) = (SlotID(rawValue: 7), SlotID(rawValue: 8), SlotID(rawValue: 9))
+            func send(from mac: MACAddress, arrives: Bool) throws {
+                try pair.right.enter {
+                    try run("ip link set eth0 address \(mac)")
+                    try FrameSender(interface: "eth0").send(CaptureTests.datagram(1), to: MACAddress(Pair.leftMAC)!)
+                    let got = try here.receive(within: .milliseconds(arrives ? 2_000 : 100))
+                    #expect((got != nil) == arrives, "frame from \(mac)")
+                }
+            }
+            try send(from: own.mark, arrives: true)
+            try send(from: tapped.mark, arrives: false)
+            try send(from: stranger.mark, arrives: false)
+            // The prefix of another meaning is an address like all others.
+            try send(from: MACAddress("02:ba:70:6f:00:08")!, arrives: true)
+            let counters = try table.counters()
+            // The kernel announces a changed address with frames of its own.
+            #expect(counters.accepted.frames >= 1)
+            #expect(counters.tapped.frames >= 1)
+            #expect(counters.strangers.frames >= 1)
+            // The marks follow the groups.
+            try table.setGroups(own: [tapped.group], tapped: [own.group])
+            try send(from: tapped.mark, arrives: true)
+            try send(from: own.mark, arrives: false)
+            try table.remove()
+        }
+
         @Test func changeOfGroupsIsOneStep() throws {
             let pair = try Pair()
             try pair.left.enter {

@@ -77,6 +77,30 @@ extension Edges {
             }
         }
 
+        /// Copies of the forwarding `duplicate` come to this machine's own address, from a slot's mark.
+        @Test func copiesOfAllSlotsAreSeen() throws {
+            let pair = try Pair()
+            try pair.left.enter {
+                let tap = try GroupTap(interface: "eth0", ringBytes: 4 << 20)
+                let marks = [SlotID(rawValue: 3).mark, MACAddress("02:ba:70:6f:00:03")!, SlotID(rawValue: 1023).mark]
+                try pair.right.enter {
+                    for (number, mark) in marks.enumerated() {
+                        try run("ip link set eth0 address \(mark)")
+                        try FrameSender(interface: "eth0")
+                            .send(Self.datagram(UInt8(number)), to: MACAddress(Pair.leftMAC)!)
+                    }
+                }
+                // The kernel announces a changed address with frames of its own.
+                let own = try #require(MACAddress(Pair.leftMAC)).bytes
+                let seen = try Self.take(tap, 100).filter {
+                    Array($0.bytes[0..<6]) == own && $0.bytes.count > 14 + 28
+                }
+                #expect(seen.map { $0.bytes[14 + 28] } == [0, 2])
+                let slots = seen.map { MACAddress(bytes: $0.bytes[6..<12]).flatMap(SlotID.init(mark:))?.rawValue }
+                #expect(slots == [3, 1023])
+            }
+        }
+
         /// A frame of the largest IP packet comes whole.
         @Test(arguments: [GroupTap.Delivery.immediate, .blocks(milliseconds: 1)])
         func superFramesAreWhole(delivery: GroupTap.Delivery) throws {

@@ -157,10 +157,23 @@ extension DirectorMachine {
             slot: slot.id,
             owner: settled ? owner.flatMap(slotIndex).flatMap { slots[$0].mac } : nil,
             group: slot.id.group,
+            members: groupMembers(of: slot, owner: owner),
             active: slot.reachable && owner != nil,
             takeOver: slot.reachable && owner != nil && !settled,
             record: record
         )
+    }
+
+    /// The same machines that the table names as owner and backups, in the order in which copies are sent.
+    private func groupMembers(of slot: Slot, owner: SlotID?) -> [MACAddress]? {
+        guard let owner else { return nil }
+        let backups = slot.backups.map(\.slot).filter { $0 != owner && memberIndex(slot: $0) != nil }
+        var addresses: [MACAddress] = []
+        for member in backups + [owner] {
+            guard let address = slotIndex(member).flatMap({ slots[$0].mac }) else { return nil }
+            if !addresses.contains(address) { addresses.append(address) }
+        }
+        return addresses
     }
 
     /// The dispatch plan of each service, told when it changes.

@@ -111,6 +111,9 @@ public struct SlotPublication: Hashable, Sendable {
     /// Nil: as it was.
     public var owner: MACAddress?
     public var group: MACAddress
+    /// Who listens to the group, for the forwarding `duplicate`: backups first, the owner (or who is becoming it) last.
+    /// Nil: as it was, for not all of their addresses are known.
+    public var members: [MACAddress]?
     /// `BATON_SLOT_ACTIVE`.
     public var active: Bool
     /// `BATON_SLOT_TAKEOVER`.
@@ -121,6 +124,7 @@ public struct SlotPublication: Hashable, Sendable {
         slot: SlotID,
         owner: MACAddress?,
         group: MACAddress,
+        members: [MACAddress]? = nil,
         active: Bool,
         takeOver: Bool,
         record: SlotRecord
@@ -128,6 +132,7 @@ public struct SlotPublication: Hashable, Sendable {
         self.slot = slot
         self.owner = owner
         self.group = group
+        self.members = members
         self.active = active
         self.takeOver = takeOver
         self.record = record

@@ -32,6 +32,21 @@ extension SlotID {
         guard group.rawValue >> 16 == 0x03ba_706e else { return nil }
         self.init(rawValue: UInt16(truncatingIfNeeded: group.rawValue))
     }
+
+    /// The slot's mark: the group address with the group bit cleared.
+    ///
+    /// The forwarding `duplicate` sends each member of the group a unicast copy, whose source address this is: it takes
+    /// the group address's part in saying which slot a frame belongs to. A network sees one more station at the
+    /// director's port for each slot.
+    @inlinable
+    public var mark: MACAddress { MACAddress(rawValue: 0x02ba_706e_0000 | UInt64(rawValue)) }
+
+    /// The slot of a mark; nil when the address is none.
+    @inlinable
+    public init?(mark: MACAddress) {
+        guard mark.rawValue >> 16 == 0x02ba_706e else { return nil }
+        self.init(rawValue: UInt16(truncatingIfNeeded: mark.rawValue))
+    }
 }
 
 /// One run of one process of Baton: a random number drawn at its start.

@@ -74,6 +74,24 @@ extension baton_slot {
     public var groupAddress: MACAddress { MACAddress(contract: group) }
 }
 
+extension baton_copies {
+    /// - Parameter members: in the order of the copies, the owner last; of more than BATON_MAX_COPIES, the last ones.
+    public init(members: [MACAddress]) {
+        self.init()
+        let kept = members.suffix(Int(BATON_MAX_COPIES))
+        count = UInt32(kept.count)
+        withUnsafeMutableBytes(of: &addresses) { room in
+            for (place, byte) in kept.flatMap(\.bytes).enumerated() { room[place] = byte }
+        }
+    }
+
+    public var members: [MACAddress] {
+        withUnsafeBytes(of: addresses) { room in
+            (0..<min(Int(count), Int(BATON_MAX_COPIES))).compactMap { MACAddress(bytes: room[$0 * 6..<$0 * 6 + 6]) }
+        }
+    }
+}
+
 extension baton_connection_key {
     /// Ports in host byte order.
     public init(client: IPAddress, clientPort: UInt16, service: IPAddress, servicePort: UInt16) {

@@ -8,6 +8,8 @@ public import Model
 /// The daemon writes tables, the program reads them and keeps the flows. Any thread may use it.
 public struct DirectorPlane: Sendable {
     public let program: BPFProgram
+    /// Makes the copies of the forwarding `duplicate`, behind `program`, at the tc ingress of the same interface.
+    public let duplicator: BPFProgram
     /// By virtual address and port; written with `setService`.
     public let services: BPFMap<baton_service_key, baton_service>
     /// Filled by the program: an LRU, so that a new flow in a full table drives out one long unused.
@@ -22,6 +24,10 @@ public struct DirectorPlane: Sendable {
     public let slotRecords: BPFMap<UInt32, baton_slot_record>
     /// One element: indices are `enum baton_director_counter`.
     public let counters: BPFCounters
+    /// By slot number: who gets copies where a service is forwarded by `duplicate`. A put exchanges the value whole.
+    public let slotCopies: BPFMap<UInt32, baton_copies>
+    /// By service id: copies sent, frames that could not be copied (`struct baton_copy_counters`).
+    public let copyCounters: BPFCounters
     /// By service id: frames to the owner, frames to the group, new flows, bytes (`struct baton_service_counters`).
     public let serviceCounters: BPFCounters
 
@@ -58,6 +64,8 @@ public struct DirectorPlane: Sendable {
         let version = UInt32(BATON_LAYOUT_VERSION)
         let maps = try object.load(pinningMapsIn: folder, layoutVersion: version)
         let plane = try DirectorPlane(object)
+        // Before the program that leaves its frames to this one.
+        try BPFLink.attachOrUpdateIngress(plane.duplicator, interface: interface, pin: folder + "/" + duplicatorPin)
         let (_, outcome) = try BPFLink.attachOrUpdateXDP(
             plane.program, interface: interface, pin: folder + "/" + linkPin, modes: modes)
         return Start(plane: plane, maps: maps, interface: outcome)
@@ -78,18 +86,19 @@ public struct DirectorPlane: Sendable {
     /// Writes a service.
     /// - Throws: for a forwarding that the data plane does not know; it would leave such a service's frames alone.
     public func setService(_ key: baton_service_key, _ service: baton_service) throws(BPFError) {
-        let known = [BATON_FORWARD_MULTICAST.rawValue, BATON_FORWARD_SELECTIVE.rawValue]
-        guard known.contains(UInt32(service.forwarding)) else {
+        let known = [BATON_FORWARD_DUPLICATE, BATON_FORWARD_MULTICAST, BATON_FORWARD_SELECTIVE]
+        guard known.map(\.rawValue).contains(UInt32(service.forwarding)) else {
             throw BPFError(
                 operation: "set", subject: "service \(service.id)", code: 0,
                 cause: "the data plane has no forwarding number \(service.forwarding)",
-                remedy: "choose `multicast` or `selective`; `duplicate` does not exist yet"
+                remedy: "choose `duplicate`, `multicast` or `selective`"
             )
         }
         try services.put(key, service)
     }
 
     private static let linkPin = "link"
+    private static let duplicatorPin = "duplicate_link"
 
     private static func open(_ configuration: Configuration) throws(BPFError) -> BPFObjectHandle {
         var object = try BPFObjectHandle(.director)
@@ -102,6 +111,9 @@ public struct DirectorPlane: Sendable {
 
     private init(_ object: borrowing BPFObjectHandle) throws(BPFError) {
         program = try object.program("baton_director")
+        duplicator = try object.program("baton_duplicate")
+        slotCopies = try object.map("slot_copies")
+        copyCounters = try object.counters("copy_counters")
         services = try object.map("services")
         flows = try object.map("flows")
         slots = try object.map("slots")

@@ -1,7 +1,8 @@
 import LinuxBase
 import Model
 
-/// Sees the frames that arrive for Baton's groups, before tc and nftables decide about them.
+/// Sees the frames that arrive for Baton's groups, be it as multicast or as unicast copies that bear a slot's mark,
+/// before tc and nftables decide about them.
 ///
 /// The kernel's filter knows the groups by their common first four bytes, so the ring may change without it. One
 /// thread at a time; not Sendable: make it where it is used, or hand it to its thread for good.
@@ -40,8 +41,8 @@ public final class GroupTap {
         )
     }
 
-    /// The filter in libpcap's language: `SlotID.group` without the slot's number.
-    public static let filter = "ether[0:4] = 0x03ba706e"
+    /// The filter in libpcap's language: to `SlotID.group` or from `SlotID.mark`, without the slot's number.
+    public static let filter = "ether[0:4] = 0x03ba706e or ether[6:4] = 0x02ba706e"
 
     /// A GRO super-frame: 65,536 bytes of IP (net/core/gro.c: gro_max_size), Ethernet header, one VLAN tag.
     public static let wholeFrame = 65_536 + 18

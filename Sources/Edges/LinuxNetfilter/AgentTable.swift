@@ -11,6 +11,9 @@ import Synchronization
 /// - to a group of `own_groups`: packet type host, so that the kernel's TCP takes them;
 /// - to a group of `tapped_groups`, or to any other group of Baton: dropped; the tap has seen them.
 ///
+/// And for the unicast copies of the forwarding `duplicate`, which come from a slot's mark (`SlotID.mark`): of own
+/// groups let through, all others dropped. The sets of marks follow those of groups.
+///
 /// Egress, before tc: everything whose source address is in `fenced4` or `fenced6` is dropped. The fence puts the VIPs
 /// into these sets and takes them out.
 ///
@@ -77,8 +80,7 @@ public final class AgentTable: Sendable {
             try batch.addChain(.ingress, table: name, interface: interface)
             try batch.addChain(.egress, table: name, interface: interface)
             try batch.addRules(table: name)
-            try batch.replace(.ownGroups, own.map(\.bytes), table: name)
-            try batch.replace(.tappedGroups, tapped.map(\.bytes), table: name)
+            try batch.replaceGroups(own: own, tapped: tapped, table: name)
             if fenced { try batch.replaceFence(vips, table: name) }
         }
         return AgentTable(name: name, interface: interface, state: State(socket: socket, vips: vips, fenced: fenced))
@@ -89,8 +91,7 @@ public final class AgentTable: Sendable {
         try AgentTable.checkSizes(own, tapped, [])
         try state.withLock { (state) throws(LinuxError) in
             try state.socket.commit("set groups of nftables table", name) { (batch) throws(LinuxError) in
-                try batch.replace(.ownGroups, own.map(\.bytes), table: name)
-                try batch.replace(.tappedGroups, tapped.map(\.bytes), table: name)
+                try batch.replaceGroups(own: own, tapped: tapped, table: name)
             }
         }
     }
@@ -159,6 +160,8 @@ extension AgentTable {
     enum SetName: String, CaseIterable {
         case ownGroups = "own_groups"
         case tappedGroups = "tapped_groups"
+        case ownMarks = "own_marks"
+        case tappedMarks = "tapped_marks"
         case fenced4 = "fenced4"
         case fenced6 = "fenced6"
 
@@ -169,12 +172,14 @@ extension AgentTable {
             case .tappedGroups: 2
             case .fenced4: 3
             case .fenced6: 4
+            case .ownMarks: 5
+            case .tappedMarks: 6
             }
         }
 
         var keyBytes: UInt32 {
             switch self {
-            case .ownGroups, .tappedGroups: 6
+            case .ownGroups, .tappedGroups, .ownMarks, .tappedMarks: 6
             case .fenced4: 4
             case .fenced6: 16
             }
@@ -184,7 +189,7 @@ extension AgentTable {
         /// not read it.
         var keyType: UInt32 {
             switch self {
-            case .ownGroups, .tappedGroups: 9
+            case .ownGroups, .tappedGroups, .ownMarks, .tappedMarks: 9
             case .fenced4: 7
             case .fenced6: 8
             }

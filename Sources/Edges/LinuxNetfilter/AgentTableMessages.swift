@@ -84,11 +84,13 @@ extension NetfilterBatch {
     }
 
     mutating func addRules(table: String) throws(LinuxError) {
-        // Broadcast, frames to this host, and what a tc program has made host.
+        // Broadcast, frames to this host, and what a tc program has made host; but not from a mark.
         try addRule(.ingress, "not multicast", table: table) { rule in
             rule.loadMeta(NFT_META_PKTTYPE)
             // PACKET_MULTICAST (linux/if_packet.h).
             rule.compare(NFT_CMP_NEQ, [2])
+            rule.loadPayload(NFT_PAYLOAD_LL_HEADER, offset: 6, length: 4)
+            rule.compare(NFT_CMP_NEQ, Array(SlotID(rawValue: 0).mark.bytes.prefix(4)))
             rule.verdict(.accept)
         }
         try addRule(.ingress, "own groups", table: table) { rule in
@@ -104,6 +106,7 @@ extension NetfilterBatch {
             rule.count(.tapped)
             rule.verdict(.drop)
         }
+        try addMarkRules(table: table)
         // A bridge that floods groups brings those of others too.
         try addRule(.ingress, "other groups", table: table) { rule in
             rule.loadPayload(NFT_PAYLOAD_LL_HEADER, offset: 0, length: 4)
@@ -113,6 +116,28 @@ extension NetfilterBatch {
         }
         try addFenceRule(.fenced4, etherType: 0x0800, sourceAt: 12, table: table)
         try addFenceRule(.fenced6, etherType: 0x86dd, sourceAt: 8, table: table)
+    }
+
+    /// The packet type stays: a copy that a bridge floods is another host's, and the kernel drops it as such.
+    private mutating func addMarkRules(table: String) throws(LinuxError) {
+        try addRule(.ingress, "own marks", table: table) { rule in
+            rule.loadPayload(NFT_PAYLOAD_LL_HEADER, offset: 6, length: 6)
+            rule.lookUp(.ownMarks)
+            rule.count(.accepted)
+            rule.verdict(.accept)
+        }
+        try addRule(.ingress, "tapped marks", table: table) { rule in
+            rule.loadPayload(NFT_PAYLOAD_LL_HEADER, offset: 6, length: 6)
+            rule.lookUp(.tappedMarks)
+            rule.count(.tapped)
+            rule.verdict(.drop)
+        }
+        try addRule(.ingress, "other marks", table: table) { rule in
+            rule.loadPayload(NFT_PAYLOAD_LL_HEADER, offset: 6, length: 4)
+            rule.compare(NFT_CMP_EQ, Array(SlotID(rawValue: 0).mark.bytes.prefix(4)))
+            rule.count(.strangers)
+            rule.verdict(.drop)
+        }
     }
 
     /// The source address stands at byte 12 of an IPv4 header (RFC 791 3.1), at byte 8 of an IPv6 one (RFC 8200 3).
@@ -142,6 +167,15 @@ extension NetfilterBatch {
         try add("elements of set \(set.rawValue)", type: NFT_MSG_NEWSETELEM, flags: Int(NLM_F_CREATE)) { header in
             NetfilterBatch.elements(set, keys, table, header)
         }
+    }
+
+    /// The sets of groups, and with them those of the same slots' marks.
+    mutating func replaceGroups(own: [MACAddress], tapped: [MACAddress], table: String) throws(LinuxError) {
+        let marks = { (groups: [MACAddress]) in groups.compactMap { SlotID(group: $0)?.mark.bytes } }
+        try replace(.ownGroups, own.map(\.bytes), table: table)
+        try replace(.tappedGroups, tapped.map(\.bytes), table: table)
+        try replace(.ownMarks, marks(own), table: table)
+        try replace(.tappedMarks, marks(tapped), table: table)
     }
 
     mutating func replaceFence(_ vips: [IPAddress], table: String) throws(LinuxError) {

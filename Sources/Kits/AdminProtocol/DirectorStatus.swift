@@ -61,23 +61,37 @@ public struct DirectorStatus: Codable, Sendable {
         public var address: String
         public var policy: String
         public var replay: String
+        /// The method now; `batonctl service forwarding` changes it.
         public var forwarding: String
+        /// The method of the configuration, which rules again after a restart.
+        public var configuredForwarding: String
+        /// Frames sent to the owner alone.
         public var framesToOwner: UInt64
+        /// Frames sent to owner and backups, in whatever way.
         public var framesToGroup: UInt64
+        /// Unicast frames that `duplicate` made of those. The kernel may join segments before: fewer than one for each
+        /// frame and member.
+        public var copies: UInt64
+        /// Frames dropped because they could not be copied to everyone.
+        public var framesNotCopied: UInt64
         public var newFlows: UInt64
         public var bytes: UInt64
 
         public init(
-            name: String, address: String, policy: String, replay: String, forwarding: String, framesToOwner: UInt64,
-            framesToGroup: UInt64, newFlows: UInt64, bytes: UInt64
+            name: String, address: String, policy: String, replay: String, forwarding: String,
+            configuredForwarding: String, framesToOwner: UInt64, framesToGroup: UInt64, copies: UInt64,
+            framesNotCopied: UInt64, newFlows: UInt64, bytes: UInt64
         ) {
             self.name = name
             self.address = address
             self.policy = policy
             self.replay = replay
             self.forwarding = forwarding
+            self.configuredForwarding = configuredForwarding
             self.framesToOwner = framesToOwner
             self.framesToGroup = framesToGroup
+            self.copies = copies
+            self.framesNotCopied = framesNotCopied
             self.newFlows = newFlows
             self.bytes = bytes
         }
@@ -107,6 +121,22 @@ public struct DirectorStatus: Codable, Sendable {
         self.counters = counters
         self.rejected = rejected
         self.takeovers = takeovers
+    }
+}
+
+/// The answer to `service-forwarding`.
+public struct ServiceForwarding: Codable, Sendable {
+    public var service: String
+    public var forwarding: String
+    /// The method before.
+    public var former: String
+    public var configured: String
+
+    public init(service: String, forwarding: String, former: String, configured: String) {
+        self.service = service
+        self.forwarding = forwarding
+        self.former = former
+        self.configured = configured
     }
 }
 

@@ -111,6 +111,7 @@ final class AgentHost {
         parameters.connections = Limits.backupConnections
         let data = try DataThread(
             interface: configuration.interface,
+            address: interface.address,
             plane: plane,
             tun: tun,
             parameters: parameters,

@@ -60,6 +60,8 @@ final class DataThread {
     private let tap: GroupTap
     private var synAckTap: SynAckTap?
     private let interface: String
+    /// The interface's own: copies of the forwarding `duplicate` come to it.
+    private let address: MACAddress
     private let plane: AgentDataPlane
     private var events: BPFRingBuffer?
     private var tracker: Tracker
@@ -86,6 +88,7 @@ final class DataThread {
     ///   - report: called on this thread.
     init(
         interface: String,
+        address: MACAddress,
         plane: AgentDataPlane,
         tun: TunDevice,
         parameters: Tracker.Parameters,
@@ -93,6 +96,7 @@ final class DataThread {
         report: @escaping @Sendable (DataReport) -> Void
     ) throws {
         self.interface = interface
+        self.address = address
         self.plane = plane
         self.mailbox = mailbox
         self.report = report
@@ -198,7 +202,7 @@ final class DataThread {
 
     private func received(_ bytes: UnsafeRawBufferPointer, _ wireLength: Int, _ instant: Instant) {
         guard case .segment(let frame) = FrameParser.parse(ethernet: bytes, wireLength: wireLength),
-            let slot = SlotID(group: frame.destination),
+            let slot = SlotID(group: frame.destination) ?? slot(ofCopy: frame),
             membership.tapped.contains(slot) || runner.isActive(slot),
             services.contains(where: { $0.endpoint == frame.flow.service })
         else { return }
@@ -206,6 +210,11 @@ final class DataThread {
         if runner.isActive(slot) {
             runner.received(frame, slot: slot, tracker: tracker, now: MonotonicClock.now())
         }
+    }
+
+    /// The slot of a unicast copy to this machine; a bridge may flood those to others as well.
+    private func slot(ofCopy frame: TCPFrame) -> SlotID? {
+        frame.destination == address ? SlotID(mark: frame.source) : nil
     }
 
     private func learnHandshake(_ bytes: UnsafeRawBufferPointer) {

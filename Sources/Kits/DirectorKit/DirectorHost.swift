@@ -94,6 +94,9 @@ final class DirectorHost {
     func publish(_ publication: SlotPublication) throws {
         let index = UInt32(publication.slot.rawValue)
         try plane.slotRecords.put(index, baton_slot_record(publication.record))
+        if let members = publication.members {
+            try plane.slotCopies.put(index, baton_copies(members: members))
+        }
         var flags: UInt16 = 0
         if publication.active { flags |= UInt16(BATON_SLOT_ACTIVE.rawValue) }
         if publication.takeOver { flags |= UInt16(BATON_SLOT_TAKEOVER.rawValue) }
@@ -110,6 +113,14 @@ final class DirectorHost {
     func records() throws -> [SlotRecord] {
         try plane.slotRecords.entries().compactMap { SlotRecord(slot: SlotID(rawValue: UInt16($0.key)), $0.value) }
             .sorted { $0.slot < $1.slot }
+    }
+
+    /// Changes how a service is forwarded from the next frame on; one without a plan yet has no frames either.
+    func setForwarding(_ number: UInt8, at endpoint: Endpoint) throws {
+        let key = baton_service_key(address: endpoint.address, port: endpoint.port)
+        guard var value = try plane.services.get(key), value.forwarding != number else { return }
+        value.forwarding = number
+        try plane.setService(key, value)
     }
 
     // MARK: Plans

@@ -36,6 +36,8 @@ final class DirectorRuntime: @unchecked Sendable {
     private var peers: [IPAddress: Endpoint] = [:]
     private var timer: Scheduled<Void>?
     private var counting: Scheduled<Void>?
+    /// Methods that an operator has chosen at run time, by the service's name; they end with this process.
+    private var chosenForwarding: [String: String] = [:]
     private var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
 
@@ -152,7 +154,7 @@ final class DirectorRuntime: @unchecked Sendable {
         case .publish(let publication): try host.publish(publication)
         case .plan(let service, let plan):
             guard let entry = host.service(service) else { return }
-            let forwarding = registry.forwarding(named: entry.forwarding)?().dataPlaneNumber
+            let forwarding = registry.forwarding(named: forwarding(of: entry))?().dataPlaneNumber
             try host.publish(plan, of: service, at: entry.address, forwarding: forwarding ?? 2)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
@@ -240,8 +242,39 @@ final class DirectorRuntime: @unchecked Sendable {
                     try AdminJSON.encode(try FlowWalk.list(flows, limit: limit, names: names))
                 }
             )
-        case let other: return .failure("unknown command \"\(other)\"; a director knows: status, flows")
+        case "service-forwarding": return changeForwarding(request.arguments)
+        case let other:
+            return .failure("unknown command \"\(other)\"; a director knows: status, flows, service-forwarding")
         }
+    }
+
+    /// The method by which a service is forwarded now.
+    func forwarding(of service: Configuration.DirectorConfiguration.Service) -> String {
+        chosenForwarding[service.name] ?? service.forwarding
+    }
+
+    private func changeForwarding(_ arguments: [String: String]) -> AdminAnswer {
+        guard let name = arguments["name"], let method = arguments["method"] else {
+            return .failure("service-forwarding takes the arguments name and method")
+        }
+        guard let service = configuration.services.first(where: { $0.name == name }) else {
+            let names = configuration.services.map(\.name).joined(separator: ", ")
+            return .failure("no service \"\(name)\"; there are: \(names)")
+        }
+        guard let module = registry.forwarding(named: method)?() else {
+            let names = registry.forwarding.map(\.name).sorted().joined(separator: ", ")
+            return .failure("no forwarding module \"\(method)\"; there are: \(names)")
+        }
+        let former = forwarding(of: service)
+        do {
+            try host.setForwarding(module.dataPlaneNumber, at: service.address)
+        } catch {
+            return .failure("\(error)")
+        }
+        chosenForwarding[name] = method == service.forwarding ? nil : method
+        if method != former { logger.notice("service \(name) is forwarded by \(method) now, not by \(former)") }
+        return .encoding(
+            ServiceForwarding(service: name, forwarding: method, former: former, configured: service.forwarding))
     }
 
     private func status() -> DirectorStatus { StatusReport(runtime: self).make() }

@@ -71,14 +71,18 @@ struct StatusReport {
     private func services() -> [DirectorStatus.Service] {
         zip(runtime.configuration.services, runtime.host.serviceIDs).map { service, id in
             let sums = (try? runtime.host.plane.serviceCounters.sum(UInt32(id.rawValue))) ?? [0, 0, 0, 0]
+            let copies = (try? runtime.host.plane.copyCounters.sum(UInt32(id.rawValue))) ?? [0, 0]
             return DirectorStatus.Service(
                 name: service.name,
                 address: "\(service.address)",
                 policy: service.policy,
                 replay: service.replay.name,
-                forwarding: service.forwarding,
+                forwarding: runtime.forwarding(of: service),
+                configuredForwarding: service.forwarding,
                 framesToOwner: sums[0],
                 framesToGroup: sums[1],
+                copies: copies[0],
+                framesNotCopied: copies[1],
                 newFlows: sums[2],
                 bytes: sums[3]
             )

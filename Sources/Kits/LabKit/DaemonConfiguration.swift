@@ -15,6 +15,7 @@ struct DaemonConfiguration {
                 "    address: \(LabPlan.virtualAddress):\(service.port)",
                 "    policy: \(options.policy)",
                 "    replay: \(service.replay)",
+                "    forwarding: \(options.forwarding)",
             ]
         }
         lines.append("backends:")

@@ -18,6 +18,7 @@ public struct LabOptions: Sendable {
     public var backups = 1
     public var policy = "rr"
     public var replay = "stream"
+    public var forwarding = "selective"
     /// More TCP ports of the VIP, as `(name, port, replay policy)`; each becomes a service of the director.
     public var extraServices: [ExtraService] = []
     /// The largest receive buffer of the client's TCP in bytes (`tcp_rmem`, third number).

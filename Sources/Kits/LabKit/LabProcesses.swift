@@ -177,6 +177,12 @@ extension Lab {
 
     public func directorFlows() throws -> JSONValue { try control("flows", socket: plan.socket) }
 
+    /// `batonctl service forwarding`; throws with the daemon's words when it refuses.
+    public func setForwarding(of service: String, _ method: String) throws {
+        let command = [programs + "/batonctl", "--socket", plan.socket, "service", "forwarding", service, method]
+        _ = try require(command, timeout: 10)
+    }
+
     private func control(_ verb: String, socket: String) throws -> JSONValue {
         let command = [programs + "/batonctl", "--socket", socket, verb, "--json"]
         return try JSONValue(text: require(command, timeout: 10))

@@ -5,6 +5,7 @@
 public protocol ForwardingModule: Sendable {
     /// The number of `enum baton_forwarding`: 0 duplicate, 1 multicast, 2 selective.
     var dataPlaneNumber: UInt8 { get }
-    /// Whether backups must join the slots' multicast groups.
+    /// Whether frames go to the slots' multicast groups. Agents join them in any case: the method may change at any
+    /// time.
     var usesGroups: Bool { get }
 }

@@ -8,7 +8,7 @@ struct Batonctl: ParsableCommand {
         commandName: "batonctl",
         abstract: "Asks a Baton daemon what it knows.",
         discussion: "See batonctl(8).",
-        subcommands: [StatusCommand.self, FlowsCommand.self]
+        subcommands: [StatusCommand.self, FlowsCommand.self, ServiceCommand.self]
     )
 
     @Option(help: "The daemon's socket.")

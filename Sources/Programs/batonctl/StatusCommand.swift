@@ -40,16 +40,22 @@ struct StatusCommand: ParsableCommand {
             slots.add("\(slot.slot)", slot.backend, slot.owner ?? "-", slot.state, slot.group)
         }
         slots.show()
-        var services = TextTable("SERVICE", "ADDRESS", "POLICY", "REPLAY", "FORWARDING", "FLOWS", "TO OWNER", "TO GROUP")
+        var services = TextTable(
+            "SERVICE", "ADDRESS", "POLICY", "REPLAY", "FORWARDING", "FLOWS", "TO OWNER", "TO GROUP", "COPIES")
         for service in status.services {
             services.add(
-                service.name, service.address, service.policy, service.replay, service.forwarding,
-                "\(service.newFlows)", "\(service.framesToOwner)", "\(service.framesToGroup)"
+                service.name, service.address, service.policy, service.replay, method(of: service),
+                "\(service.newFlows)", "\(service.framesToOwner)", "\(service.framesToGroup)", "\(service.copies)"
             )
         }
         services.show()
         show(status.takeovers)
         show("messages dropped", status.rejected)
+    }
+
+    /// An asterisk where an operator has chosen another method than the configuration.
+    private func method(of service: DirectorStatus.Service) -> String {
+        service.forwarding == service.configuredForwarding ? service.forwarding : service.forwarding + "*"
     }
 
     private func show(_ takeovers: [TakeoverRecord]) {

@@ -201,6 +201,19 @@ static __always_inline int clamp(struct __sk_buff *skb, const struct segment *se
     return TC_ACT_OK;
 }
 
+/* A copy of the forwarding `duplicate` comes from the slot's mark, and nftables drops it unless the slot is this
+ * machine's own. The tap has seen it; an adopted connection has its frames whoever owns the slot yet. */
+static __always_inline int unmark(struct __sk_buff *skb)
+{
+    const __u8 prefix[4] = BATON_MARK_PREFIX;
+    const __u8 other = 0;
+    struct ethhdr *link = (void *)(long)skb->data;
+
+    if ((void *)(link + 1) > (void *)(long)skb->data_end || __builtin_memcmp(link->h_source, prefix, sizeof(prefix)))
+        return 1;
+    return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_source) + 3, &other, 1, 0);
+}
+
 static __always_inline int receive(struct __sk_buff *skb, const struct segment *segment,
                                    struct baton_connection *connection)
 {
@@ -218,6 +231,8 @@ static __always_inline int receive(struct __sk_buff *skb, const struct segment *
         break;
     }
     if (skb->pkt_type != PACKET_HOST && bpf_skb_change_type(skb, PACKET_HOST))
+        return TC_ACT_SHOT;
+    if (!unmark(skb))
         return TC_ACT_SHOT;
     if (segment->flags & FLAG_ACK &&
         place_of(connection, connection->snd_una, segment->acknowledgment) > (__s64)connection->snd_nxt)

@@ -2,6 +2,7 @@
  * a new destination address. It changes nothing above Ethernet. Its model in Swift is in Tests/BPFTests.
  */
 #include "director_dispatch.h"
+#include "director_duplicate.h"
 #include "director_maps.h"
 #include "packet.h"
 
@@ -61,10 +62,10 @@ static __always_inline bool slot_is_up(const struct baton_slot *slot)
     return slot && (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER));
 }
 
-/* `duplicate` is not among them: the daemon refuses it, rather than that one forwarding stands in for another. */
+/* An unknown one is left alone, rather than that another forwarding stands in for it. */
 static __always_inline bool forwarding_is_known(const struct baton_service *service)
 {
-    return service->forwarding == BATON_FORWARD_SELECTIVE || service->forwarding == BATON_FORWARD_MULTICAST;
+    return service->forwarding <= BATON_FORWARD_SELECTIVE;
 }
 
 static __always_inline __u8 group_time(__u64 now)
@@ -108,11 +109,24 @@ static __always_inline void update_flow(struct baton_flow *flow, const struct ba
         flow->last_seen_ns = now;
 }
 
+/* To the group in unicast copies; counted as a frame to the group, the copies where they are made. */
+static __always_inline int duplicate(struct ethhdr *link, __u32 frame, const struct verdict *verdict,
+                                     const struct baton_slot *slot)
+{
+    name_for_copies(link, slot, verdict->service);
+    verdict->counts->values[BATON_COUNT_TO_GROUP]++;
+    verdict->service_counts->frames_to_group++;
+    verdict->service_counts->bytes += frame;
+    return XDP_PASS;
+}
+
 static __always_inline int forward(struct ethhdr *link, __u32 frame,
                                    const struct verdict *verdict, const struct baton_slot *slot, bool to_group)
 {
     const __u8 *address = to_group ? slot->group : slot->owner;
 
+    if (to_group && unlikely(verdict->service->forwarding == BATON_FORWARD_DUPLICATE))
+        return duplicate(link, frame, verdict, slot);
     __builtin_memcpy(link->h_source, link->h_dest, ETH_ALEN);
     __builtin_memcpy(link->h_dest, address, ETH_ALEN);
     if (to_group) {
@@ -191,6 +205,14 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
     return forward(link, frame, verdict, slot, to_group);
 }
 
+/* Left to the stack, but for a mark as the destination: only `baton_duplicate` may meet that, and only from here. */
+static __always_inline int pass_stranger(const struct ethhdr *link, struct baton_director_counts *counts)
+{
+    if (unlikely(is_mark(link->h_dest)))
+        return drop(counts, BATON_COUNT_NOT_OURS);
+    return pass(counts, BATON_COUNT_NOT_OURS);
+}
+
 SEC("xdp.frags")
 int baton_director(struct xdp_md *context)
 {
@@ -208,7 +230,7 @@ int baton_director(struct xdp_md *context)
         return XDP_PASS;
     parsed = baton_parse(start, end, frame, &segment);
     if (parsed == BATON_PARSE_OTHER || unlikely(!is_for_us(start)))
-        return pass(verdict.counts, BATON_COUNT_NOT_OURS);
+        return pass_stranger(start, verdict.counts);
     if (unlikely(parsed == BATON_PARSE_FRAGMENT))
         return pass(verdict.counts, BATON_COUNT_FRAGMENTS);
 

@@ -69,6 +69,22 @@ struct {
     __type(value, baton_u32);
 } service_cursor SEC(".maps");
 
+/* By slot. A hash map, for its values are exchanged whole: half an address would send copies astray. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, BATON_MAX_SLOTS);
+    __type(key, baton_u32);
+    __type(value, struct baton_copies);
+} slot_copies SEC(".maps");
+
+/* By service id. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, baton_u32);
+    __type(value, struct baton_copy_counters);
+} copy_counters SEC(".maps");
+
 /* BATON_LAYOUT_VERSION, written by the daemon that made the maps. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -130,6 +130,29 @@ struct baton_slot_record {
 };
 BATON_ASSERT_SIZE(struct baton_slot_record, 104);
 
+/* The forwarding `duplicate`: XDP cannot clone, so it passes the frame on to a tc program at the same interface, under
+ * two unicast addresses that name slot and service and that nobody else uses. That program sends each member of the
+ * slot's group a copy: to the member's own address, from the slot's mark, which is the group address with the group
+ * bit cleared (SlotID.mark). The first four bytes of mark and service address: */
+#define BATON_MARK_PREFIX {0x02, 0xba, 0x70, 0x6e}
+#define BATON_MARKED_SERVICE_PREFIX {0x02, 0xba, 0x70, 0x6f}
+
+/* Who gets a copy: the owner, its backups and, while promises to former backups run, these. */
+#define BATON_MAX_COPIES 8
+
+struct baton_copies {
+    baton_u32 count;
+    baton_u8 padding[4];
+    baton_u8 addresses[BATON_MAX_COPIES][6];    /* the owner last */
+};
+BATON_ASSERT_SIZE(struct baton_copies, 56);
+
+struct baton_copy_counters {
+    baton_u64 copies;   /* sent */
+    baton_u64 dropped;  /* frames that could not be copied to everyone: the client sends them again */
+};
+BATON_ASSERT_SIZE(struct baton_copy_counters, 16);
+
 /* Indices of the director's per-CPU counters (64-bit each). */
 enum baton_director_counter {
     BATON_COUNT_FRAMES = 0,          /* frames of a service */
@@ -140,7 +163,7 @@ enum baton_director_counter {
     BATON_COUNT_NO_FLOW,             /* not a SYN and no flow: left to the stack, which answers RST */
     BATON_COUNT_MALFORMED,           /* of a service, but not parseable: dropped */
     BATON_COUNT_FRAGMENTS,           /* TCP in IP fragments, to whatever address: left to the stack */
-    BATON_COUNT_NOT_OURS,            /* passed to the stack untouched */
+    BATON_COUNT_NOT_OURS,            /* passed to the stack untouched; dropped when sent to a mark */
     BATON_COUNT_SLOT_DOWN,           /* flow of an inactive slot: left to the stack, which answers RST */
     BATON_COUNT_TABLE_FULL,          /* flow could not be inserted */
     BATON_DIRECTOR_COUNTERS,

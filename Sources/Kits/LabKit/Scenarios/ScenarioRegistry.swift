@@ -1,8 +1,16 @@
 /// All scenarios, in the order in which `--all` runs them.
 public enum ScenarioRegistry {
-    public static let all: [Scenario] =
-        takeoverScenarios + loadScenarios + requestScenarios + clientScenarios + directorScenarios + agentScenarios
-        + hostileScenarios + benchScenarios
+    public static let all: [Scenario] = [
+        takeoverScenarios,
+        loadScenarios,
+        requestScenarios,
+        clientScenarios,
+        directorScenarios,
+        forwardingScenarios,
+        agentScenarios,
+        hostileScenarios,
+        benchScenarios,
+    ].flatMap { $0 }
 
     /// Throws `.invalid`, with the names that there are, for one that there is not.
     public static func find(_ name: String) throws -> Scenario {
