@@ -71,8 +71,7 @@ import Testing
         let socket = try sandbox.adopt(listener)
         let reply = (0..<400_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
         try socket.write(reply)
-        let end = fixture.sequence(400_000)
-        let seen = sandbox.wire.segments { $0.sequence &+ UInt32($0.payload.count) == end }
+        let seen = try sandbox.download(to: 400_000)
         var got = Set<Int>()
         for segment in seen where !segment.payload.isEmpty {
             let place = Int(segment.sequence &- fixture.sequence(0))
@@ -114,8 +113,7 @@ import Testing
         #expect(segments < 1_999_999 / 65_535)
         reply = Array(reply[1_999_999...])
         try socket.write(reply)
-        let end = fixture.sequence(2_500_000)
-        let seen = sandbox.wire.segments { $0.sequence &+ UInt32($0.payload.count) == end }
+        let seen = try sandbox.download(to: 2_500_000)
         #expect(seen.contains { $0.payload.count > 65_535 })
         #expect(seen.first { !$0.payload.isEmpty }?.sequence == fixture.sequence(1_999_999))
     }

@@ -108,10 +108,12 @@ import Testing
             #expect(try fixture.receive(packet).verdict == step.verdict, "\(step)")
             #expect(try fixture.entry.snd_una == (step.verdict == .pass ? 12_000 : 10_000), "\(step)")
         }
-        // Nothing is known of the socket before its first segment.
-        try fixture.install(BATON_CONNECTION_CATCHING_UP) { ($0.local_ack, $0.local_right_edge) = (0, 0) }
-        _ = try fixture.receive(fixture.acknowledgment(12_000, from: 1 << 31))
-        #expect(try fixture.entry.snd_una == 12_000)
+        // Before the socket's first segment the start of the journal is what is known.
+        for (place, sndUna) in [(UInt64(journal), UInt64(12_000)), (1 << 27, 10_000), (1 << 31, 10_000)] {
+            try fixture.install(BATON_CONNECTION_CATCHING_UP) { ($0.local_ack, $0.local_right_edge) = (0, 0) }
+            _ = try fixture.receive(fixture.acknowledgment(12_000, from: place))
+            #expect(try fixture.entry.snd_una == sndUna, "\(place)")
+        }
     }
 
     // MARK: Clamp
@@ -184,6 +186,15 @@ import Testing
                 }
                 #expect(outcome.bytes == packet.bytes(), "\(item.name), SND.NXT \(sndNxt)")
             }
+        }
+        // Once the client has been seen within the window, a guesser has to hit it.
+        for (place, isInStep) in [(UInt64(99), false), (100, true), (edge, true), (edge + 1, false)] {
+            try fixture.install(BATON_CONNECTION_LIVE) { $0.snd_nxt = 12_000 }
+            _ = try fixture.receive(fixture.acknowledgment(10_000, from: place))
+            let flag = BATON_CONNECTION_IN_STEP.rawValue
+            #expect(try fixture.entry.flags == BATON_CONNECTION_ASSIGNED.rawValue | (isInStep ? flag : 0), "\(place)")
+            let packet = fixture.acknowledgment(12_000, from: edge + 1)
+            #expect((try fixture.receive(packet).bytes == packet.bytes()) == isInStep, "\(place)")
         }
         // Nothing is known of a socket that has not sent yet.
         try fixture.install(BATON_CONNECTION_LIVE) {

@@ -83,6 +83,23 @@ final class AgentSandbox {
         try wire.write(packet.bytes())
     }
 
+    /// Receives, and acknowledges, what the client gets up to a place of the reply; the request has four bytes.
+    func download(to end: UInt64) throws -> [Seen] {
+        var failure: (any Error)?
+        let seen = wire.segments { segment in
+            guard !segment.payload.isEmpty else { return false }
+            let place = UInt64(segment.sequence &- fixture.sequence(0)) + UInt64(segment.payload.count)
+            do {
+                try send(fixture.acknowledgment(place, from: 4, window: 1000))
+            } catch {
+                failure = error
+            }
+            return place >= end
+        }
+        if let failure { throw failure }
+        return seen
+    }
+
     func listen(receiveBuffer: Int32? = nil) throws -> TCPSocket {
         try server.enter { try TCPSocket.listening(isIPv6: fixture.isIPv6, port: 80, receiveBuffer: receiveBuffer) }
     }

@@ -41,6 +41,9 @@ final class TCPSocket {
     static func listening(isIPv6: Bool, port: UInt16, receiveBuffer: Int32? = nil) throws -> TCPSocket {
         let made = try TCPSocket(isIPv6: isIPv6)
         if var receiveBuffer { setsockopt(made.descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, 4) }
+        // A whole reply is written before anybody looks at it.
+        var sendBuffer: Int32 = 8 << 20
+        setsockopt(made.descriptor, SOL_SOCKET, 32, &sendBuffer, 4)  // SO_SNDBUFFORCE
         try made.bind(to: isIPv6 ? IPAddress(high: 0, low: 0) : IPAddress(ipv4: 0), port: port)
         try #require(Glibc.listen(made.descriptor, 16) == 0)
         return made

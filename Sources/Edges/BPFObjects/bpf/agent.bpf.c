@@ -32,6 +32,12 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* ---- Adopt --------------------------------------------------------------------------------------------------- */
 
+/* Programs of both directions write them, on any CPU. */
+static __always_inline void set_flag(struct baton_connection *connection, __u32 flag)
+{
+    __sync_fetch_and_or(&connection->flags, flag);
+}
+
 static __always_inline int is_adopting_ack(const struct segment *segment, const struct baton_connection *connection)
 {
     return connection->state == BATON_CONNECTION_ADOPTING && segment->payload_bytes == 0 &&
@@ -60,7 +66,7 @@ static __always_inline int assign(struct __sk_buff *skb, const struct segment *s
         count(BATON_COUNT_ADOPTIONS_REFUSED);
         return TC_ACT_SHOT;
     }
-    connection->flags |= BATON_CONNECTION_ASSIGNED;
+    set_flag(connection, BATON_CONNECTION_ASSIGNED);
     return TC_ACT_OK;
 }
 
@@ -71,7 +77,7 @@ static __always_inline void confirm(struct baton_connection *connection, const s
 
     if (connection->flags & BATON_CONNECTION_ADOPTED)
         return;
-    connection->flags |= BATON_CONNECTION_ADOPTED;
+    set_flag(connection, BATON_CONNECTION_ADOPTED);
     connection->adopted_ns = bpf_ktime_get_ns();
     /* The socket's first segment may be on its way out meanwhile, on another CPU: it must not be set back. */
     next = connection->snd_una == 0 ? BATON_CONNECTION_LIVE : BATON_CONNECTION_CATCHING_UP;
@@ -154,7 +160,7 @@ int agent_tun(struct __sk_buff *skb)
 
 /* The client may be ahead of the adopted socket by a journal (16 MiB) and a window, behind it by what it sends again.
  * That leaves a guesser one in 32 of the sequence circle. */
-#define CLIENT_DISTANCE_MAX (1 << 26)
+#define CLIENT_DISTANCE_MAX (1u << 26)
 
 /* Whether the adopted socket has sent yet. */
 static __always_inline int has_spoken(const struct baton_connection *connection)
@@ -164,8 +170,10 @@ static __always_inline int has_spoken(const struct baton_connection *connection)
 
 static __always_inline int is_far_from_client(const struct baton_connection *connection, __u32 sequence)
 {
-    return has_spoken(connection) && ((__s32)(sequence - connection->local_right_edge) > CLIENT_DISTANCE_MAX ||
-                                      (__s32)(connection->local_ack - sequence) > CLIENT_DISTANCE_MAX);
+    __u32 low = has_spoken(connection) ? connection->local_ack : connection->irs + 1;
+    __u32 high = has_spoken(connection) ? connection->local_right_edge : low;
+
+    return sequence - low + CLIENT_DISTANCE_MAX > high - low + 2 * CLIENT_DISTANCE_MAX;
 }
 
 /* Takes in what an ACK says, and tells whether it can be the client's. The dead server cannot have sent beyond the right
@@ -220,7 +228,8 @@ static __always_inline int clamp(struct __sk_buff *skb, const struct segment *se
 /* While the journal is still being fed, the client is ahead of what the adopted socket takes. A pure ACK from beyond its
  * window would be dropped whole (tcp_sequence()), and the reply would stall; at the window's edge it counts. Not at
  * what the socket expects: an ACK below one that it has seen changes no window (tcp_may_update_window()), and the edge
- * only ever rises. */
+ * only ever rises. Once the client has been seen within the window, it is as with any connection: whoever guesses has
+ * to hit the window. */
 static __always_inline int draw_in(struct __sk_buff *skb, const struct segment *segment,
                                    const struct baton_connection *connection)
 {
@@ -230,6 +239,18 @@ static __always_inline int draw_in(struct __sk_buff *skb, const struct segment *
 
     return bpf_l4_csum_replace(skb, tcp + offsetof(struct tcphdr, check), old_sequence, new_sequence, 4) ||
            bpf_skb_store_bytes(skb, tcp + offsetof(struct tcphdr, seq), &new_sequence, 4, 0);
+}
+
+/* Whether a segment without payload has to be drawn in. */
+static __always_inline int is_ahead(struct baton_connection *connection, __u32 sequence, int is_empty)
+{
+    if (connection->flags & BATON_CONNECTION_IN_STEP || !has_spoken(connection))
+        return 0;
+    if ((__s32)(sequence - connection->local_right_edge) > 0)
+        return is_empty;
+    if ((__s32)(sequence - connection->local_ack) >= 0)
+        set_flag(connection, BATON_CONNECTION_IN_STEP);
+    return 0;
 }
 
 static __always_inline int receive(struct __sk_buff *skb, const struct segment *segment,
@@ -252,8 +273,7 @@ static __always_inline int receive(struct __sk_buff *skb, const struct segment *
         return TC_ACT_SHOT;
     if (!(segment->flags & FLAG_ACK))
         return TC_ACT_OK;
-    if (is_empty && has_spoken(connection) && (__s32)(segment->sequence - connection->local_right_edge) > 0 &&
-        draw_in(skb, segment, connection))
+    if (is_ahead(connection, segment->sequence, is_empty) && draw_in(skb, segment, connection))
         return TC_ACT_SHOT;
     if (place_of(connection, connection->snd_una, segment->acknowledgment) > (__s64)connection->snd_nxt)
         return clamp(skb, segment, connection);
