@@ -70,6 +70,15 @@ func execute(_ command: String) throws {
     guard status == 0 else { throw Requirement(description: "\(command): wait status \(status)") }
 }
 
+/// A TUN device in the calling thread's namespace, gone when the descriptor is closed.
+func openTun(_ name: String) throws -> Int32 {
+    let device = clinux_tun(name)
+    guard device >= 0 else {
+        throw Requirement(description: "Cannot make a TUN device: is there /dev/net/tun, and CONFIG_TUN?")
+    }
+    return device
+}
+
 /// A BPF file system of the test's own, gone at the end.
 final class PinFolder {
     let path: String

@@ -7,6 +7,8 @@ public struct BPFTestRun: Equatable, Sendable {
     public var verdict: UInt32
     /// The frame afterwards.
     public var frame: [UInt8]
+    /// The context afterwards, as long as the one given; empty without one.
+    public var context: [UInt8]
     /// Mean time of one run, to the nanosecond (the kernel rounds down).
     public var nanoseconds: UInt32
 }
@@ -24,17 +26,21 @@ extension BPFProgram {
         // Room for a program that makes the frame longer.
         var output = [UInt8](repeating: 0, count: frame.count + 256)
         var options = bpf_test_run_opts()
+        var contextAfter = context
         options.sz = BATON_TEST_RUN_OPTIONS_BYTES
         options.repeat = Int32(clamping: repetitions)
         let code = frame.withUnsafeBytes { input in
             output.withUnsafeMutableBytes { output in
-                context.withUnsafeBytes { context in
+                contextAfter.withUnsafeMutableBytes { context in
                     options.data_in = input.baseAddress
                     options.data_size_in = UInt32(input.count)
                     options.data_out = output.baseAddress
                     options.data_size_out = UInt32(output.count)
-                    options.ctx_in = context.isEmpty ? nil : context.baseAddress
+                    // The kernel has copied it in before it writes it back.
+                    options.ctx_in = context.isEmpty ? nil : UnsafeRawPointer(context.baseAddress)
                     options.ctx_size_in = UInt32(context.count)
+                    options.ctx_out = context.isEmpty ? nil : context.baseAddress
+                    options.ctx_size_out = UInt32(context.count)
                     return bpf_prog_test_run_opts(descriptor.number, &options)
                 }
             }
@@ -43,6 +49,7 @@ extension BPFProgram {
         return BPFTestRun(
             verdict: options.retval,
             frame: Array(output.prefix(Int(options.data_size_out))),
+            context: contextAfter,
             nanoseconds: options.duration
         )
     }

@@ -241,7 +241,8 @@ final class DataThread {
         case BATON_EVENT_ADOPTED.rawValue, BATON_EVENT_LIVE.rawValue, BATON_EVENT_REPLY_SHORTER.rawValue:
             runner.observe(flow, tracker: tracker, now: MonotonicClock.now())
         case BATON_EVENT_CLOSED.rawValue:
-            runner.closed(flow, tracker: tracker, now: MonotonicClock.now())
+            let closed = Instant(nanoseconds: event.time_ns)
+            runner.closed(flow, at: closed, tracker: tracker, now: MonotonicClock.now())
         case BATON_EVENT_APPLICATION_CRASHED.rawValue:
             crashed(service, at: Instant(nanoseconds: event.time_ns), hadConnections: true)
         case BATON_EVENT_LISTENER_CLOSED.rawValue:

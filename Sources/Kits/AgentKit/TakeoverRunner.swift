@@ -93,8 +93,16 @@ final class TakeoverRunner {
         }
     }
 
-    /// The socket of an adopted connection is closed: the data plane need not know it any more.
-    func closed(_ flow: FlowKey, tracker: borrowing Tracker, now: Instant) {
+    /// The socket of an adopted connection was closed at `instant`: the data plane need not know it any more.
+    ///
+    /// Unless the entry is of a later adoption: where an application was killed and its connections are adopted again,
+    /// the old sockets' ends are told at about that time.
+    func closed(_ flow: FlowKey, at instant: Instant, tracker: borrowing Tracker, now: Instant) {
+        if let entry = try? plane.connections.get(baton_connection_key(flow)),
+            entry.adopted_ns == 0 || Instant(nanoseconds: entry.adopted_ns) > instant
+        {
+            return
+        }
         observe(flow, tracker: tracker, now: now)
         attempt { try plane.connections.delete(baton_connection_key(flow)) }
         for run in runs {

@@ -32,6 +32,12 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* ---- Adopt --------------------------------------------------------------------------------------------------- */
 
+/* Programs of both directions write them, on any CPU. */
+static __always_inline void set_flag(struct baton_connection *connection, __u32 flag)
+{
+    __sync_fetch_and_or(&connection->flags, flag);
+}
+
 static __always_inline int is_adopting_ack(const struct segment *segment, const struct baton_connection *connection)
 {
     return connection->state == BATON_CONNECTION_ADOPTING && segment->payload_bytes == 0 &&
@@ -60,22 +66,25 @@ static __always_inline int assign(struct __sk_buff *skb, const struct segment *s
         count(BATON_COUNT_ADOPTIONS_REFUSED);
         return TC_ACT_SHOT;
     }
-    connection->flags |= BATON_CONNECTION_ASSIGNED;
+    set_flag(connection, BATON_CONNECTION_ASSIGNED);
     return TC_ACT_OK;
 }
 
 /* The socket is there. From here on its segments are the connection's. */
 static __always_inline void confirm(struct baton_connection *connection, const struct baton_connection_key *key)
 {
+    __u32 next;
+
     if (connection->flags & BATON_CONNECTION_ADOPTED)
         return;
-    connection->flags |= BATON_CONNECTION_ADOPTED;
+    set_flag(connection, BATON_CONNECTION_ADOPTED);
     connection->adopted_ns = bpf_ktime_get_ns();
-    if (connection->state == BATON_CONNECTION_ADOPTING) {
-        connection->state = connection->snd_una == 0 ? BATON_CONNECTION_LIVE : BATON_CONNECTION_CATCHING_UP;
-        if (connection->snd_una == 0)
-            connection->live_ns = connection->adopted_ns;
-    }
+    /* The socket's first segment may be on its way out meanwhile, on another CPU: it must not be set back. */
+    next = connection->snd_una == 0 ? BATON_CONNECTION_LIVE : BATON_CONNECTION_CATCHING_UP;
+    if (__sync_val_compare_and_swap(&connection->state, BATON_CONNECTION_ADOPTING, next) ==
+            BATON_CONNECTION_ADOPTING &&
+        next == BATON_CONNECTION_LIVE)
+        connection->live_ns = connection->adopted_ns;
     count(BATON_COUNT_ADOPTIONS);
     tell(BATON_EVENT_ADOPTED, key, 0);
 }
@@ -149,7 +158,23 @@ int agent_tun(struct __sk_buff *skb)
 
 /* ---- Follow and clamp ---------------------------------------------------------------------------------------- */
 
-#define CLIENT_LEAD_MAX (1 << 30)
+/* The client may be ahead of the adopted socket by a journal (16 MiB) and a window, behind it by what it sends again.
+ * That leaves a guesser one in 32 of the sequence circle. */
+#define CLIENT_DISTANCE_MAX (1u << 26)
+
+/* Whether the adopted socket has sent yet. */
+static __always_inline int has_spoken(const struct baton_connection *connection)
+{
+    return connection->local_ack || connection->local_right_edge;
+}
+
+static __always_inline int is_far_from_client(const struct baton_connection *connection, __u32 sequence)
+{
+    __u32 low = has_spoken(connection) ? connection->local_ack : connection->irs + 1;
+    __u32 high = has_spoken(connection) ? connection->local_right_edge : low;
+
+    return sequence - low + CLIENT_DISTANCE_MAX > high - low + 2 * CLIENT_DISTANCE_MAX;
+}
 
 /* Takes in what an ACK says, and tells whether it can be the client's. The dead server cannot have sent beyond the right
  * edge, so nobody can have received that; and a segment far from where the client's stream is comes from somebody who
@@ -165,8 +190,7 @@ static __always_inline int follow(struct baton_connection *connection, const str
         return 1;
     if (place > limit && place > (__s64)connection->snd_nxt)
         return 0;
-    /* A journal that is still on its way puts the client ahead of the adopted socket, by what a journal may hold. */
-    if (connection->local_ack && (__s32)(segment->sequence - connection->local_right_edge) > CLIENT_LEAD_MAX)
+    if (is_far_from_client(connection, segment->sequence))
         return 0;
     if (place < (__s64)connection->snd_una)
         return 1;
@@ -214,10 +238,38 @@ static __always_inline int unmark(struct __sk_buff *skb)
     return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_source) + 3, &other, 1, 0);
 }
 
+/* While the journal is still being fed, the client is ahead of what the adopted socket takes. A pure ACK from beyond its
+ * window would be dropped whole (tcp_sequence()), and the reply would stall; at the window's edge it counts. Not at
+ * what the socket expects: an ACK below one that it has seen changes no window (tcp_may_update_window()), and the edge
+ * only ever rises. Once the client has been seen within the window, it is as with any connection: whoever guesses has
+ * to hit the window. */
+static __always_inline int draw_in(struct __sk_buff *skb, const struct segment *segment,
+                                   const struct baton_connection *connection)
+{
+    __be32 old_sequence = bpf_htonl(segment->sequence);
+    __be32 new_sequence = bpf_htonl(connection->local_right_edge);
+    __u32 tcp = segment->tcp_offset;
+
+    return bpf_l4_csum_replace(skb, tcp + offsetof(struct tcphdr, check), old_sequence, new_sequence, 4) ||
+           bpf_skb_store_bytes(skb, tcp + offsetof(struct tcphdr, seq), &new_sequence, 4, 0);
+}
+
+/* Whether a segment without payload has to be drawn in. */
+static __always_inline int is_ahead(struct baton_connection *connection, __u32 sequence, int is_empty)
+{
+    if (connection->flags & BATON_CONNECTION_IN_STEP || !has_spoken(connection))
+        return 0;
+    if ((__s32)(sequence - connection->local_right_edge) > 0)
+        return is_empty;
+    if ((__s32)(sequence - connection->local_ack) >= 0)
+        set_flag(connection, BATON_CONNECTION_IN_STEP);
+    return 0;
+}
+
 static __always_inline int receive(struct __sk_buff *skb, const struct segment *segment,
                                    struct baton_connection *connection)
 {
-    int pure_ack = segment->payload_bytes == 0 && !(segment->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST));
+    int is_empty = segment->payload_bytes == 0 && !(segment->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST));
 
     if (!follow(connection, segment))
         return TC_ACT_SHOT;
@@ -226,7 +278,7 @@ static __always_inline int receive(struct __sk_buff *skb, const struct segment *
     case BATON_CONNECTION_REFUSED:
         return TC_ACT_SHOT; /* the tap has seen it; no socket may */
     case BATON_CONNECTION_CATCHING_UP:
-        if (pure_ack)
+        if (is_empty)
             return TC_ACT_SHOT; /* reflections speak for the client; a window of 0 would only stop them */
         break;
     }
@@ -234,8 +286,11 @@ static __always_inline int receive(struct __sk_buff *skb, const struct segment *
         return TC_ACT_SHOT;
     if (!unmark(skb))
         return TC_ACT_SHOT;
-    if (segment->flags & FLAG_ACK &&
-        place_of(connection, connection->snd_una, segment->acknowledgment) > (__s64)connection->snd_nxt)
+    if (!(segment->flags & FLAG_ACK))
+        return TC_ACT_OK;
+    if (is_ahead(connection, segment->sequence, is_empty) && draw_in(skb, segment, connection))
+        return TC_ACT_SHOT;
+    if (place_of(connection, connection->snd_una, segment->acknowledgment) > (__s64)connection->snd_nxt)
         return clamp(skb, segment, connection);
     return TC_ACT_OK;
 }
@@ -245,12 +300,18 @@ int agent_ingress(struct __sk_buff *skb)
 {
     struct segment segment;
     struct baton_connection *connection;
+    int parsed;
 
     if (skb->mark == REFLECTED_MARK) {
         skb->mark = 0;
         return TC_ACT_OK;
     }
-    if (parse_segment(&segment, skb, ETHERNET_BYTES, INCOMING) != PARSED)
+    parsed = parse_segment(&segment, skb, ETHERNET_BYTES, INCOMING);
+    /* It could reach a socket past all that is held back here: a SYN in fragments makes the listener answer in the
+     * middle of an adoption. No director passes such frames on. */
+    if (parsed == UNREADABLE && bpf_map_lookup_elem(&vips, segment.key.service_address))
+        return TC_ACT_SHOT;
+    if (parsed != PARSED)
         return TC_ACT_OK;
     connection = bpf_map_lookup_elem(&connections, &segment.key);
     if (!connection)
@@ -392,7 +453,8 @@ static __always_inline int read_key(struct baton_connection_key *key, struct soc
         return 0;
     }
     key->client_port = common->skc_dport;
-    key->service_port = bpf_htons(common->skc_num);
+    /* Not skc_num: a socket that is closed at once has given its port back by now (tcp_set_state). */
+    key->service_port = BPF_CORE_READ((struct inet_sock *)sk, inet_sport);
     return 1;
 }
 

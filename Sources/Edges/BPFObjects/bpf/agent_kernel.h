@@ -16,7 +16,6 @@ typedef struct {
     struct net *net;
 } possible_net_t;
 
-
 struct in6_addr {
     union {
         __u8 u6_addr8[16];
@@ -39,6 +38,11 @@ struct sock_common {
 struct sock {
     struct sock_common __sk_common;
     __u16 sk_protocol;
+};
+
+struct inet_sock {
+    struct sock sk;
+    __be16 inet_sport;
 };
 
 struct task_struct {

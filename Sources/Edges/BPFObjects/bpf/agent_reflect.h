@@ -8,6 +8,8 @@
 #define REFLECTED_MARK 0xba70c0deu
 
 struct reflection {
+    __be16 client_port;
+    __be16 service_port;
     __u32 sequence;         /* of the ACK: what our socket expects next from the client */
     __u32 acknowledgment;   /* end of the segment that is swallowed */
     __u16 window;           /* field, scaled */
@@ -43,11 +45,10 @@ static __always_inline void swap_macs(struct ethhdr *ethernet)
 static __always_inline void write_tcp(struct tcphdr *tcp, const struct reflection *reflection, __u32 tcp_bytes,
                                       __u32 pseudo_sum)
 {
-    __be16 port = tcp->source;
     __be32 *option = (void *)(tcp + 1);
 
-    tcp->source = tcp->dest;
-    tcp->dest = port;
+    tcp->source = reflection->client_port;
+    tcp->dest = reflection->service_port;
     tcp->seq = bpf_htonl(reflection->sequence);
     tcp->ack_seq = bpf_htonl(reflection->acknowledgment);
     ((__u8 *)tcp)[12] = tcp_bytes / 4 << 4;
@@ -86,6 +87,7 @@ static __always_inline int reflect_ipv4(struct __sk_buff *skb, const struct refl
     address = ip->saddr;
     ip->saddr = ip->daddr;
     ip->daddr = address;
+    ip->ihl = sizeof(*ip) / 4;
     ip->tot_len = bpf_htons(ip_bytes);
     ip->tos = 0;
     ip->check = 0;
@@ -118,6 +120,7 @@ static __always_inline int reflect_ipv6(struct __sk_buff *skb, const struct refl
     __builtin_memcpy(&address, &ip->saddr, 16);
     __builtin_memcpy(&ip->saddr, &ip->daddr, 16);
     __builtin_memcpy(&ip->daddr, &address, 16);
+    ip->nexthdr = IPPROTO_TCP;
     ip->payload_len = bpf_htons(tcp_bytes);
     write_tcp((void *)(ip + 1), reflection, tcp_bytes,
               sum16(&ip->saddr, 32, bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_bytes)));
@@ -145,7 +148,10 @@ static __always_inline __u16 window_field(const struct baton_connection *connect
 static __always_inline int reflect(struct __sk_buff *skb, const struct segment *segment,
                                    const struct baton_connection *connection, __u64 acknowledged)
 {
+    __u32 headers = ETHERNET_BYTES + (segment->is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
     struct reflection reflection = {
+        .client_port = segment->key.client_port,
+        .service_port = segment->key.service_port,
         .sequence = segment->acknowledgment,
         .acknowledgment = connection->iss + 1 + (__u32)acknowledged,
         .window = window_field(connection, acknowledged),
@@ -156,6 +162,10 @@ static __always_inline int reflect(struct __sk_buff *skb, const struct segment *
 
     count(BATON_COUNT_REFLECTED);
     count_by(BATON_COUNT_REFLECTED_BYTES, segment->payload_bytes);
+    /* Options and extension headers go: BIG TCP's tells a length that is not true any more. */
+    if (segment->tcp_offset > headers &&
+        bpf_skb_adjust_room(skb, (__s32)headers - (__s32)segment->tcp_offset, BPF_ADJ_ROOM_NET, 0))
+        return TC_ACT_SHOT;
     return segment->is_ipv6 ? reflect_ipv6(skb, &reflection) : reflect_ipv4(skb, &reflection);
 }
 

@@ -1,4 +1,8 @@
-/* Reading one TCP segment from an skb, on its way in or out. */
+/* Reading one TCP segment from an skb, on its way in or out.
+ *
+ * The director's packet.h reads frames as XDP sees them; here the kernel has taken the VLAN tag off already (and on the
+ * way out not yet put it on), an skb may be larger than what its headers can say, and more of the TCP header is needed.
+ */
 #ifndef BATON_AGENT_SEGMENT_H
 #define BATON_AGENT_SEGMENT_H
 
@@ -7,6 +11,7 @@ enum {
     TCP_BYTES = 20,
     TIMESTAMP_OPTION_BYTES = 12, /* NOP NOP kind length TSval TSecr */
     HEADER_BYTES_MAX = 14 + 40 + 60,
+    EXTENSION_HEADERS_MAX = 4,
     FLAG_FIN = 1,
     FLAG_SYN = 2,
     FLAG_RST = 4,
@@ -30,7 +35,18 @@ struct segment {
     __u8 is_ipv6;
 };
 
-enum parse_result { PARSED, NOT_IP, NOT_TCP };
+enum parse_result {
+    PARSED,
+    NOT_IP,
+    NOT_TCP,    /* the addresses of the key are valid */
+    UNREADABLE, /* TCP, or what may be, in fragments, behind headers that are not followed, or malformed; likewise */
+};
+
+/* IPv6 extension header (RFC 8200 4.2): length in units of eight bytes, the first not counted. */
+struct extension_header {
+    __u8 next;
+    __u8 length;
+};
 
 static __always_inline void ipv4_as_ipv6(__u8 *out, __be32 address)
 {
@@ -63,11 +79,11 @@ static __always_inline int parse_tcp(struct segment *segment, struct __sk_buff *
     struct tcphdr *tcp = data + tcp_offset;
 
     if ((void *)(tcp + 1) > data_end)
-        return NOT_TCP;
+        return UNREADABLE;
     segment->tcp_offset = tcp_offset;
     segment->tcp_header_bytes = tcp->doff * 4;
     if (segment->tcp_header_bytes < TCP_BYTES || segment->tcp_header_bytes > ip_payload_bytes)
-        return NOT_TCP;
+        return UNREADABLE;
     segment->payload_bytes = ip_payload_bytes - segment->tcp_header_bytes;
     segment->sequence = bpf_ntohl(tcp->seq);
     segment->acknowledgment = bpf_ntohl(tcp->ack_seq);
@@ -77,6 +93,12 @@ static __always_inline int parse_tcp(struct segment *segment, struct __sk_buff *
     segment->key.service_port = direction == INCOMING ? tcp->dest : tcp->source;
     parse_timestamps(segment, tcp, data_end);
     return PARSED;
+}
+
+/* BIG TCP: the length of an skb that is to be cut, or was put together, may not fit its field (skb_ip_totlen()). */
+static __always_inline __u32 bytes_from(struct __sk_buff *skb, __u32 offset, __u32 field)
+{
+    return field == 0 && skb->gso_size ? skb->len - offset : field;
 }
 
 static __always_inline int parse_ipv4(struct segment *segment, struct __sk_buff *skb, __u32 offset,
@@ -92,13 +114,14 @@ static __always_inline int parse_ipv4(struct segment *segment, struct __sk_buff 
     segment->is_ipv6 = 0;
     ipv4_as_ipv6(segment->key.client_address, direction == INCOMING ? ip->saddr : ip->daddr);
     ipv4_as_ipv6(segment->key.service_address, direction == INCOMING ? ip->daddr : ip->saddr);
-    header_bytes = ip->ihl * 4;
-    total_bytes = bpf_ntohs(ip->tot_len);
-    if (total_bytes == 0) /* BIG TCP: the length does not fit, the skb knows */
-        total_bytes = skb->len - offset;
-    if (ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(0x3fff) || header_bytes < sizeof(*ip) ||
-        header_bytes > total_bytes)
+    if (ip->protocol != IPPROTO_TCP)
         return NOT_TCP;
+    header_bytes = ip->ihl * 4;
+    total_bytes = bytes_from(skb, offset, bpf_ntohs(ip->tot_len));
+    if (ip->frag_off & bpf_htons(0x3fff) || header_bytes < sizeof(*ip) || header_bytes > total_bytes)
+        return UNREADABLE;
+    if (direction == INCOMING && total_bytes > skb->len - offset)
+        return UNREADABLE;
     return parse_tcp(segment, skb, offset + header_bytes, total_bytes - header_bytes, direction);
 }
 
@@ -108,23 +131,37 @@ static __always_inline int parse_ipv6(struct segment *segment, struct __sk_buff 
     void *data = (void *)(long)skb->data;
     void *data_end = (void *)(long)skb->data_end;
     struct ipv6hdr *ip = data + offset;
-    __u32 payload_bytes;
+    __u32 header_bytes = sizeof(*ip), payload_bytes;
+    __u8 next;
 
     if ((void *)(ip + 1) > data_end)
         return NOT_IP;
     segment->is_ipv6 = 1;
     __builtin_memcpy(segment->key.client_address, direction == INCOMING ? &ip->saddr : &ip->daddr, 16);
     __builtin_memcpy(segment->key.service_address, direction == INCOMING ? &ip->daddr : &ip->saddr, 16);
-    payload_bytes = bpf_ntohs(ip->payload_len);
-    if (payload_bytes == 0)
-        payload_bytes = skb->len - offset - sizeof(*ip);
-    if (ip->nexthdr != IPPROTO_TCP)
-        return NOT_TCP;
-    return parse_tcp(segment, skb, offset + sizeof(*ip), payload_bytes, direction);
+    payload_bytes = bytes_from(skb, offset + sizeof(*ip), bpf_ntohs(ip->payload_len));
+    next = ip->nexthdr;
+    /* BIG TCP has a hop-by-hop header here (RFC 2675) up to Linux 6.18; later kernels leave it out. */
+    for (int count = 0; count < EXTENSION_HEADERS_MAX && next != IPPROTO_TCP; count++) {
+        struct extension_header *extension = data + offset + header_bytes;
+
+        if (next == IPPROTO_FRAGMENT || next == IPPROTO_ROUTING || next == IPPROTO_AH)
+            return UNREADABLE;
+        if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS)
+            return NOT_TCP;
+        if ((void *)(extension + 1) > data_end)
+            return UNREADABLE;
+        next = extension->next;
+        header_bytes += (extension->length + 1) * 8;
+    }
+    if (next != IPPROTO_TCP || header_bytes - sizeof(*ip) > payload_bytes)
+        return UNREADABLE;
+    if (direction == INCOMING && payload_bytes > skb->len - offset - sizeof(*ip))
+        return UNREADABLE;
+    return parse_tcp(segment, skb, offset + header_bytes, payload_bytes + sizeof(*ip) - header_bytes, direction);
 }
 
-/* `offset` is where the IP header starts: 14 on an Ethernet device, 0 on a TUN. With NOT_TCP the addresses of the
- * key are valid all the same. */
+/* `offset` is where the IP header starts: 14 on an Ethernet device, 0 on a TUN. */
 static __always_inline int parse_segment(struct segment *segment, struct __sk_buff *skb, __u32 offset,
                                          enum direction direction)
 {
