@@ -193,10 +193,11 @@ import Testing
     @Test(arguments: [false, true])
     func largeSegments(isIPv6: Bool) throws {
         let most: UInt64 = 65_535 - (isIPv6 ? 20 : 40)
+        let end = 4000 + most
         let cases = [
-            Large(name: "most, all known", field: 65_535, bytes: 100, sndUna: 100_000, end: 4000 + most, isReflected: true),
-            Large(name: "most, to SND.UNA", field: 65_535, bytes: 100, sndUna: 4000 + most, end: 4000 + most, isReflected: true),
-            Large(name: "most, one new", field: 65_535, bytes: 100, sndUna: 3999 + most, end: 4000 + most, isReflected: false),
+            Large(name: "all known", field: 65_535, bytes: 100, sndUna: 100_000, end: end, isReflected: true),
+            Large(name: "to SND.UNA", field: 65_535, bytes: 100, sndUna: end, end: end, isReflected: true),
+            Large(name: "one new", field: 65_535, bytes: 100, sndUna: end - 1, end: end, isReflected: false),
             Large(name: "BIG, all known", field: 0, bytes: 3000, sndUna: 7000, end: 7000, isReflected: true),
             Large(name: "BIG, one new", field: 0, bytes: 3000, sndUna: 6999, end: 7000, isReflected: false),
         ]

@@ -6,8 +6,8 @@ import Testing
 
 /// `agent_guard` and `agent_egress` with real processes: what a dying one sends does not leave, all else does.
 ///
-/// The process is a shell with a connection from the VIP to a service at the other end of the cable: the programs do not
-/// care who called whom.
+/// The process is a shell with a connection from the VIP to a service at the other end of the cable: the programs do
+/// not care who called whom.
 @Suite struct AgentGuardTests {
     private let sandbox: AgentSandbox
     private let service: TCPSocket
@@ -84,7 +84,8 @@ import Testing
     /// Whatever an entry says about an old connection of the port pair, the new one speaks.
     @Test func aNewConnectionOfThePortPairIsHeard() throws {
         let listener = try sandbox.listen()
-        let key = baton_connection_key(client: AgentFixture.client, clientPort: 41_000, service: AgentFixture.vip, servicePort: 80)
+        let key = baton_connection_key(
+            client: AgentFixture.client, clientPort: 41_000, service: AgentFixture.vip, servicePort: 80)
         try sandbox.fixture.guarded.put(key, 1)
         let caller = try sandbox.client.enter {
             try TCPSocket.connected(from: AgentFixture.client, port: 41_000, to: AgentFixture.vip, port: 80)

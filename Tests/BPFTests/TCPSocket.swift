@@ -85,7 +85,9 @@ final class TCPSocket {
         var length = socklen_t(bytes.count)
         let code = getsockopt(descriptor, Int32(IPPROTO_TCP), 11, &bytes, &length)  // TCP_INFO
         guard code == 0 else { return Info(state: 0, unacknowledged: 0) }
-        return bytes.withUnsafeBytes { Info(state: $0[0], unacknowledged: $0.load(fromByteOffset: 24, as: UInt32.self)) }
+        return bytes.withUnsafeBytes {
+            Info(state: $0[0], unacknowledged: $0.load(fromByteOffset: 24, as: UInt32.self))
+        }
     }
 
     private func bind(to address: IPAddress, port: UInt16) throws {

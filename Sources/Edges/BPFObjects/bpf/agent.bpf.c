@@ -45,8 +45,9 @@ static __always_inline int is_adopting_ack(const struct segment *segment, const 
            segment->sequence == connection->irs + 1 && segment->acknowledgment == connection->iss + 1;
 }
 
-/* TS.Recent starts at the adopting ACK's own TSval: the client's clock may have gone on since that was built, and a child
- * that drops its first segment by PAWS would stay in SYN_RECV for ever (tcp_validate_incoming in tcp_child_process). */
+/* TS.Recent starts at the adopting ACK's own TSval: the client's clock may have gone on since that was built, and a
+ * child that drops its first segment by PAWS would stay in SYN_RECV for ever (tcp_validate_incoming in
+ * tcp_child_process). */
 static __always_inline int assign(struct __sk_buff *skb, const struct segment *segment, struct bpf_sock *found,
                                   struct baton_connection *connection)
 {
@@ -176,9 +177,9 @@ static __always_inline int is_far_from_client(const struct baton_connection *con
     return sequence - low + CLIENT_DISTANCE_MAX > high - low + 2 * CLIENT_DISTANCE_MAX;
 }
 
-/* Takes in what an ACK says, and tells whether it can be the client's. The dead server cannot have sent beyond the right
- * edge, so nobody can have received that; and a segment far from where the client's stream is comes from somebody who
- * guesses (RFC 5961 5). Such a frame must neither be believed nor clamped into one that TCP would believe. */
+/* Takes in what an ACK says, and tells whether it can be the client's. The dead server cannot have sent beyond the
+ * right edge, so nobody can have received that; and a segment far from where the client's stream is comes from somebody
+ * who guesses (RFC 5961 5). Such a frame must neither be believed nor clamped into one that TCP would believe. */
 static __always_inline int follow(struct baton_connection *connection, const struct segment *segment)
 {
     __s64 place = place_of(connection, connection->snd_una, segment->acknowledgment);
@@ -238,8 +239,8 @@ static __always_inline int unmark(struct __sk_buff *skb)
     return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_source) + 3, &other, 1, 0);
 }
 
-/* While the journal is still being fed, the client is ahead of what the adopted socket takes. A pure ACK from beyond its
- * window would be dropped whole (tcp_sequence()), and the reply would stall; at the window's edge it counts. Not at
+/* While the journal is still being fed, the client is ahead of what the adopted socket takes. A pure ACK from beyond
+ * its window would be dropped whole (tcp_sequence()), and the reply would stall; at the window's edge it counts. Not at
  * what the socket expects: an ACK below one that it has seen changes no window (tcp_may_update_window()), and the edge
  * only ever rises. Once the client has been seen within the window, it is as with any connection: whoever guesses has
  * to hit the window. */
