@@ -77,6 +77,7 @@ let package = Package(
         // L0: pure machines
         core("Model"),
         core("Wire", ["Model"]),
+        core("HTTP", ["Model"]),
         core("Tracking", ["Model", "Wire"]),
         core("Takeover", ["Model", "Wire", "Tracking"]),
         core("Cluster", ["Model", "Wire", "ModuleInterfaces"]),
@@ -169,6 +170,7 @@ let package = Package(
         // Tests
         tests("ModelTests", ["Model"]),
         tests("WireTests", ["Wire", "Model"]),
+        tests("HTTPTests", ["HTTP", "Model"]),
         tests("TrackingTests", ["Tracking", "Wire", "Model"]),
         tests("TakeoverTests", ["Takeover", "Tracking", "Wire", "Model"]),
         tests("ClusterTests", ["Cluster", "Wire", "Model", "ModuleInterfaces", "BuiltinModules"]),
