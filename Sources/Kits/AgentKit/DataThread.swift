@@ -1,5 +1,6 @@
 import CContract
 import Cluster
+import HTTP
 import LinuxBPF
 import LinuxBase
 import LinuxCapture
@@ -16,6 +17,7 @@ enum DataCommand: Sendable {
     case membership(Cluster.GroupMembership)
     case services([ServiceDescription])
     case profile(SlotID, ServiceID, HandshakeOptions)
+    case replies([ReplyNotice])
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
     case status(@Sendable (DataStatus) -> Void)
@@ -30,6 +32,8 @@ enum DataReport: Sendable {
     case listenerClosed(Endpoint)
     /// A SYN-ACK of a VIP left: the options that this machine's application announces.
     case handshake(Endpoint, HandshakeOptions)
+    /// Replies that this machine has begun to send.
+    case replies([ReplyNotice])
     case failed(String)
 }
 
@@ -54,12 +58,17 @@ final class DataThread {
         case tap = 2
         case synAcks = 3
         case events = 4
+        case replies = 5
+        case tun = 6
     }
 
     private let poller: Poller
     private let mailbox: Mailbox
     private let tap: GroupTap
     private var synAckTap: SynAckTap?
+    private let tun: TunDevice
+    private let trials: Trials
+    private var replies: ReplyWatch?
     private let interface: String
     private let plane: AgentDataPlane
     private var events: BPFRingBuffer?
@@ -97,9 +106,12 @@ final class DataThread {
         poller = try Poller()
         tap = try GroupTap(interface: interface)
         tracker = Tracker(parameters: parameters, secret: (try Randomness.number(), try Randomness.number()))
-        runner = TakeoverRunner(plane: plane, tun: tun, sender: try RawIPSender())
+        self.tun = tun
+        trials = Trials(poller: poller)
+        runner = TakeoverRunner(plane: plane, tun: tun, sender: try RawIPSender(), trials: trials)
         try poller.add(mailbox.signal.descriptor, token: Token.mailbox.rawValue)
         try poller.add(tap.descriptor, token: Token.tap.rawValue)
+        try poller.add(tun.descriptor, token: Token.tun.rawValue)
         let events = try plane.events { [unowned self] event in self.received(event) }
         try poller.add(events.epollDescriptor, token: Token.events.rawValue)
         self.events = events
@@ -109,11 +121,10 @@ final class DataThread {
     func run() {
         while running {
             let now = MonotonicClock.now()
-            let wake = min(runner.nextTick, nextSweep)
+            let wake = trials.hasResults ? now : min(runner.nextTick, nextSweep, replies?.nextRepeat ?? .never)
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
-                    guard let token = Token(rawValue: ready.token) else { return }
-                    serve(token)
+                    if let token = Token(rawValue: ready.token) { serve(token) } else { trials.serve(ready.token) }
                 }
             } catch {
                 report(.failed("\(error)"))
@@ -130,6 +141,10 @@ final class DataThread {
             case .tap: try tap.dispatch(max: 512) { bytes, length, instant in received(bytes, length, instant) }
             case .synAcks: try synAckTap?.dispatch(max: 64) { bytes, _, _ in learnHandshake(bytes) }
             case .events: try events?.consume()
+            case .replies:
+                if let news = try replies?.read(), !news.isEmpty { report(.replies(news)) }
+            case .tun:
+                try tun.read(max: 256) { runner.held($0, tracker: tracker, now: MonotonicClock.now()) }
             }
         } catch {
             report(.failed("\(error)"))
@@ -137,8 +152,10 @@ final class DataThread {
     }
 
     private func tick(_ now: Instant) {
+        for result in trials.takeResults() { runner.tried(result.flow, result.facts, tracker: tracker, now: now) }
         runner.tick(tracker: tracker, now: now)
         settle(now)
+        if let again = replies?.due(now), !again.isEmpty { report(.replies(again)) }
         if now >= nextSweep {
             tracker.expire(now: now)
             nextSweep = now + .milliseconds(500)
@@ -221,6 +238,7 @@ final class DataThread {
         case .profile(let slot, let id, let options):
             guard let service = services.first(where: { $0.id == id }) else { return }
             peerProfiles[PeerService(slot: slot, service: service.endpoint)] = options
+        case .replies(let notices): noted(notices)
         case .startTakeOver(let start):
             runner.start(start, tracker: tracker, profile: profile(of: start.slot), now: MonotonicClock.now())
             settle(MonotonicClock.now())
@@ -241,8 +259,17 @@ final class DataThread {
             let usual = HandshakeOptions(mss: 1460, windowScale: 7, sackPermitted: true, timestamps: true)
             return AdoptionProfile(
                 replay: services.first { $0.endpoint == endpoint }?.replay ?? .none,
-                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint] ?? usual
+                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint] ?? usual,
+                http: services.first { $0.endpoint == endpoint }?.http ?? HTTPReplay()
             )
+        }
+    }
+
+    private func noted(_ notices: [ReplyNotice]) {
+        for notice in notices {
+            guard let service = services.first(where: { $0.id == notice.service }) else { continue }
+            let flow = FlowKey(client: notice.client, service: service.endpoint)
+            tracker.reported(flow, sequence: notice.sequence, notice.facts)
         }
     }
 
@@ -255,7 +282,11 @@ final class DataThread {
 
     private func changeServices(_ new: [ServiceDescription]) {
         services = new
+        tracker.setHTTP(new.filter { $0.replay == .http }.map(\.endpoint))
         do {
+            if let old = replies { try poller.remove(old.descriptor) }
+            replies = try ReplyWatch(interface: interface, services: new)
+            if let replies { try poller.add(replies.descriptor, token: Token.replies.rawValue) }
             if let old = synAckTap { try poller.remove(old.descriptor) }
             let addresses = Set(new.map(\.endpoint.address)).sorted()
             let tap = try SynAckTap(interface: interface, vips: addresses)

@@ -16,6 +16,7 @@ struct DaemonConfiguration {
                 "    policy: \(options.policy)",
                 "    replay: \(service.replay)",
             ]
+            if service.name == "web" { lines += options.serviceSettings.map { "    " + $0 } }
         }
         lines.append("backends:")
         for node in plan.webNodes {
