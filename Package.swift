@@ -76,10 +76,11 @@ let package = Package(
     targets: [
         // L0: pure machines
         core("Model"),
-        core("Wire", ["Model"]),
-        core("Tracking", ["Model", "Wire"]),
-        core("Takeover", ["Model", "Wire", "Tracking"]),
-        core("Cluster", ["Model", "Wire", "ModuleInterfaces"]),
+        core("HTTP", ["Model"]),
+        core("Wire", ["Model", "HTTP"]),
+        core("Tracking", ["Model", "Wire", "HTTP"]),
+        core("Takeover", ["Model", "Wire", "HTTP", "Tracking"]),
+        core("Cluster", ["Model", "Wire", "HTTP", "ModuleInterfaces"]),
         // L1: module interfaces, and the modules built in
         core("ModuleInterfaces", ["Model"], folder: "Modules"),
         .target(
@@ -139,7 +140,7 @@ let package = Package(
         kit(
             "AgentKit",
             nio + [
-                "Model", "Wire", "Cluster", "Tracking", "Takeover", "CContract", "BPFObjects", "LinuxBase", "LinuxBPF",
+                "Model", "Wire", "HTTP", "Cluster", "Tracking", "Takeover", "CContract", "BPFObjects", "LinuxBase", "LinuxBPF",
                 "LinuxNetfilter", "LinuxCapture", "LinuxNetwork", "Configuration", "ControlPlane", "AdminProtocol",
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
@@ -168,9 +169,10 @@ let package = Package(
         program("baton-lab", ["LabKit"]),
         // Tests
         tests("ModelTests", ["Model"]),
-        tests("WireTests", ["Wire", "Model"]),
-        tests("TrackingTests", ["Tracking", "Wire", "Model"]),
-        tests("TakeoverTests", ["Takeover", "Tracking", "Wire", "Model"]),
+        tests("WireTests", ["Wire", "HTTP", "Model"]),
+        tests("HTTPTests", ["HTTP", "Model"]),
+        tests("TrackingTests", ["Tracking", "HTTP", "Wire", "Model"]),
+        tests("TakeoverTests", ["Takeover", "Tracking", "HTTP", "Wire", "Model"]),
         tests("ClusterTests", ["Cluster", "Wire", "Model", "ModuleInterfaces", "BuiltinModules"]),
         tests("BuiltinModulesTests", ["BuiltinModules", "ModuleInterfaces", "Model"]),
         tests("SimulationTests", ["SimulationKit", "Model"]),

@@ -184,7 +184,7 @@ private let serviceFaults = [
             service: "  - {name: web, address: 10.0.0.11:80, policy: rrr, replay: no, forwarding: sel}"
         ),
         "d:3:48: services[0].policy: \"rrr\" is not a dispatch policy; expected rr, wrr or sh; did you mean \"rr\"?\n"
-            + "d:3:61: services[0].replay: \"no\" is not a replay policy; expected none or stream\n"
+            + "d:3:61: services[0].replay: \"no\" is not a replay policy; expected none, stream or http\n"
             + "d:3:77: services[0].forwarding: \"sel\" is not a forwarding module; expected multicast or selective; "
             + "did you mean \"selective\"?\n"
             + "d:5:27: backends[0].address: \"10.0.0.11\" is already the VIP of services[0].address (line 3); "

@@ -1,3 +1,4 @@
+import HTTP
 import Model
 import Takeover
 import Testing
@@ -76,6 +77,7 @@ final class TakeoverFixture {
     var toClient: [(at: Instant, frame: TCPFrame, payload: [UInt8])] = []
     var injected: [(at: Instant, frame: TCPFrame, payload: [UInt8])] = []
     var order: [String] = []
+    var trials: [String] = []
     var outsideWindow = 0
     var mostInFlight = 0
     var isSettled = false
@@ -86,6 +88,7 @@ final class TakeoverFixture {
         irs: UInt32 = 1000,
         iss: UInt32 = 5000,
         replay: ReplayPolicy = .stream,
+        http: HTTPReplay = HTTPReplay(),
         server: HandshakeOptions = HandshakeOptions(mss: 1460, windowScale: 7, sackPermitted: true, timestamps: true),
         parameters: TakeoverParameters = TakeoverParameters(),
         tracker trackerParameters: TrackerParameters = TrackerParameters()
@@ -94,8 +97,9 @@ final class TakeoverFixture {
         self.iss = iss
         tracker = Tracker(parameters: trackerParameters, secret: (3, 4))
         machine = TakeoverMachine(slot: TakeoverFixture.slot, parameters: parameters) { _ in
-            AdoptionProfile(replay: replay, server: server)
+            AdoptionProfile(replay: replay, server: server, http: http)
         }
+        if replay == .http { tracker.setHTTP([TakeoverFixture.service]) }
     }
 
     static func flow(_ port: UInt16 = 40_000) -> FlowKey {
@@ -192,6 +196,8 @@ final class TakeoverFixture {
     func perform(_ effects: [TakeoverEffect]) {
         for effect in effects {
             switch effect {
+            case .release: order.append("release")
+            case .trial(_, let request): trials.append(String(decoding: request, as: UTF8.self))
             case .sendToClient(let packet):
                 let (frame, payload) = TakeoverFixture.parse(packet)
                 toClient.append((now, frame, payload))

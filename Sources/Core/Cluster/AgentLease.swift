@@ -54,6 +54,16 @@ extension AgentMachine {
         effects.append(.datagram(datagram, to: address))
     }
 
+    /// Tells every backup that is there what this machine has begun to reply.
+    mutating func tell(_ notices: [ReplyNotice], now: Instant, into effects: inout [AgentEffect]) {
+        guard case .member = standing else { return }
+        for batch in ReplyNotice.batches(notices) {
+            for member in requiredBackups {
+                send(.replies(batch), to: member.address, life: member.life, now: now, into: &effects)
+            }
+        }
+    }
+
     // MARK: Receiving
 
     mutating func received(_ datagram: Datagram, now: Instant, into effects: inout [AgentEffect]) {
@@ -88,6 +98,8 @@ extension AgentMachine {
             obey(fence, peer: index, now: now, into: &effects)
         case .fenceAcknowledged(let fence):
             acknowledged(fence, by: datagram, now: now, into: &effects)
+        case .replies(let notices):
+            if case .member = standing, peers[index].listed { effects.append(.peerReplies(notices)) }
         }
     }
 
@@ -110,7 +122,7 @@ extension AgentMachine {
             guard isOwn(echo, now: now), case .member = standing else { return }
             directorEchoed = max(directorEchoed ?? echo.sentAt, echo.sentAt)
             renew(now: now, into: &effects)
-        case .heartbeat, .fenceDemand, .fenceAcknowledged:
+        case .heartbeat, .fenceDemand, .fenceAcknowledged, .replies:
             drops.unexpected &+= 1
         }
     }

@@ -142,6 +142,7 @@ public struct AgentMachine: Sendable {
         case .load(let value): load = value
         case .takeOver(let report): takeOverNews(report, now: now, into: &effects)
         case .stop: stop(into: &effects)
+        case .replies(let notices): tell(notices, now: now, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }
     }

@@ -57,6 +57,8 @@ public enum AgentInput: Sendable {
     case load(UInt32)
     /// News of a take-over that was started by an effect; slot, phase and figures count, the epoch is filled in here.
     case takeOver(TakeOverReport)
+    /// Replies that this machine has begun to send.
+    case replies([ReplyNotice])
     /// The program ends: give everything away.
     case stop
     /// The instant of the effect `timer` has come.
@@ -107,6 +109,8 @@ public enum AgentEffect: Hashable, Sendable {
     case services([ServiceDescription])
     /// The SYN-ACK options of a predecessor's service, for the tracker.
     case peerHandshake(SlotID, ServiceID, HandshakeOptions)
+    /// Replies that predecessors have begun to send, for the tracker.
+    case peerReplies([ReplyNotice])
     /// When to call `timer`; replaces the former instant.
     case timer(Instant)
     case log(AgentEvent)

@@ -284,7 +284,7 @@ extension DirectorMachine {
             echo(datagram, to: slots[slot], now: now, into: &effects)
             takeHealth(heartbeat, member: index, into: &effects)
             if case .silent = members[index].condition { recover(index, now: now, into: &effects) }
-        case .echo, .fenceDemand, .fenceAcknowledged:
+        case .echo, .fenceDemand, .fenceAcknowledged, .replies:
             drops.unexpected &+= 1
         }
     }

@@ -23,18 +23,20 @@ extension TakeoverMachine {
         }
         let scales = work[place].scalesWindows(connection.client)
         work[place].rightEdge = max(work[place].rightEdge, connection.sndUna)
+        let plan = work[place].plan
         let entry = ConnectionEntry(
             flow: connection.flow,
             slot: slot,
-            iss: iss,
-            irs: connection.irs,
-            sndUna: connection.sndUna,
-            rightEdge: work[place].rightEdge,
+            iss: iss.advanced(by: Int(plan.replyOrigin)),
+            irs: connection.irs.advanced(by: Int(plan.clientOrigin)),
+            sndUna: plan.replyPlace(connection.sndUna),
+            rightEdge: plan.replyPlace(work[place].rightEdge),
             timestamps: timestamps,
             sackPermitted: connection.client.sackPermitted && server.sackPermitted,
             clientWindowScale: scales ? connection.client.windowScale : nil,
             serverWindowScale: scales ? server.windowScale : nil,
-            mss: connection.client.mss
+            mss: connection.client.mss,
+            isChecked: plan.check != nil && !work[place].regenerated.isReleased
         )
         work[place].entry = entry
         work[place].isEntryMissing = false
@@ -42,8 +44,8 @@ extension TakeoverMachine {
     }
 
     /// All that can be replayed of a connection, a FIN counted as a byte.
-    private func end(of connection: borrowing BackupConnection) -> UInt64 {
-        connection.journalLength + (connection.isHalfClosed ? 1 : 0)
+    private func end(_ item: borrowing Work, _ connection: borrowing BackupConnection) -> UInt64 {
+        item.length(connection) + (connection.isHalfClosed ? 1 : 0)
     }
 
     /// Writes journal bytes into the TUN device, from what is injected already to `limit`; the FIN follows the last
@@ -55,7 +57,7 @@ extension TakeoverMachine {
         tracker: borrowing Tracker,
         into effects: inout [TakeoverEffect]
     ) {
-        let length = connection.journalLength
+        let length = work[place].length(connection)
         let isHalfClosed = connection.isHalfClosed
         let stop = min(limit, length)
         while work[place].injected < stop {
@@ -63,7 +65,7 @@ extension TakeoverMachine {
             let next = min(at + UInt64(parameters.segmentBytes), stop)
             let closes = isHalfClosed && next == length
             let flags: TCPFlags = closes ? [.ack, .psh, .fin] : next == length ? [.ack, .psh] : [.ack]
-            let payload = tracker.journal(work[place].handle, at..<next)
+            let payload = work[place].plan.bytes(at..<next, of: work[place].handle, tracker)
             // No bytes: the connection has lost its protection, and the next look at it ends it.
             guard payload.count == Int(next - at) else { return }
             let packet = work[place].packet(at: at, connection, flags: flags, payload: payload)
@@ -134,7 +136,7 @@ extension TakeoverMachine {
         // Until its first segment shows its window, it has the one that the first flight was cut for.
         work[place].window = UInt64(parameters.firstFlightBytes)
         // What the client sent before now did not reach the socket; what it sends from now on does.
-        work[place].target = end(of: connection)
+        work[place].target = end(work[place], connection)
         work[place].retryInterval = parameters.replayInterval
         work[place].retryAt = now + parameters.replayInterval
         work[place].interval = parameters.feedInterval
@@ -186,7 +188,7 @@ extension TakeoverMachine {
     ) -> Bool {
         var moved = progress.sent > work[place].sent
         work[place].sent = max(work[place].sent, progress.sent)
-        let first = connection.irs.advanced(by: 1)
+        let first = connection.irs.advanced(by: 1 + Int(work[place].plan.clientOrigin))
         if let ack = progress.localAck {
             let distance = ack.distance(from: first.advanced(by: Int(truncatingIfNeeded: work[place].replayed)))
             if distance > 0 {
@@ -209,7 +211,8 @@ extension TakeoverMachine {
         now: Instant
     ) -> ResetCause? {
         // The socket may have what the tap has missed.
-        let isHole = max(connection.journalLength, work[place].replayed) < connection.clientSent
+        let sent = work[place].plan.clientPlace(connection.clientSent)
+        let isHole = max(work[place].length(connection), work[place].replayed) < sent
         if isHole {
             let since = work[place].holeSince ?? now
             work[place].holeSince = since
@@ -239,7 +242,7 @@ extension TakeoverMachine {
         if now >= work[place].retryAt {
             work[place].retryInterval = min(work[place].retryInterval * 2, .seconds(1))
             work[place].retryAt = now + work[place].retryInterval
-            work[place].target = max(work[place].target, end(of: connection))
+            work[place].target = max(work[place].target, end(work[place], connection))
             work[place].injected = work[place].replayed
             isWindowProbe = work[place].window <= work[place].replayed
         }

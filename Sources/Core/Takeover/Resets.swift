@@ -7,7 +7,7 @@ import Wire
 extension TakeoverMachine {
     /// A RST at exactly what the client expects next, which alone it obeys (RFC 5961 3.2).
     func reset(_ item: borrowing Work, _ connection: borrowing BackupConnection) -> [UInt8] {
-        let further = Int(truncatingIfNeeded: item.sndUna(connection) - connection.sndUna)
+        let further = Int(truncatingIfNeeded: item.sndUna(connection) - item.plan.replyPlace(connection.sndUna))
         return TCPPacket(
             from: connection.flow.service,
             to: connection.flow.client,
@@ -64,7 +64,7 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        let wasInFlight = work[place].state == .adopting
+        let wasInFlight = work[place].state == .adopting || work[place].state == .trying
         closeSocket(work[place], into: &effects)
         effects.append(.uninstall(work[place].flow))
         reset(place, connection, cause, now: now, into: &effects)
@@ -100,7 +100,7 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        let wasInFlight = work[place].state == .adopting
+        let wasInFlight = work[place].state == .adopting || work[place].state == .trying
         if !work[place].isDecided { decide(place, reset: .clientGone, into: &effects) }
         if wasInFlight || work[place].state == .replaying {
             closeSocket(work[place], into: &effects)

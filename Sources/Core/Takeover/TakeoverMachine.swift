@@ -15,7 +15,7 @@ public struct TakeoverMachine: ~Copyable {
     let parameters: TakeoverParameters
     let profile: (Endpoint) -> AdoptionProfile
     var work: [Work] = []
-    private var places: [FlowKey: Int] = [:]
+    private(set) var places: [FlowKey: Int] = [:]
     private var deadlines = DeadlineHeap()
     var inFlight = 0
     private var undecided = 0
@@ -178,7 +178,7 @@ public struct TakeoverMachine: ~Copyable {
         case .resetting:
             // It did not hear the RST, or it had more than we knew.
             effects.append(.sendToClient(reset(work[place], connection)))
-        case .waiting, .adopting, .replaying, .over:
+        case .waiting, .trying, .adopting, .replaying, .over:
             break
         }
     }
@@ -203,7 +203,7 @@ public struct TakeoverMachine: ~Copyable {
     }
 
     /// Why a connection must not, or cannot, be adopted; nil when it can.
-    private func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
+    func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
         if profile.replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
         guard let server = profile.server else { return .handshakeUnknown }
@@ -241,11 +241,27 @@ public struct TakeoverMachine: ~Copyable {
                 continue
             }
             inFlight += 1
-            enter(.adopting, place, now: now)
-            work[place].interval = parameters.adoptionInterval
-            install(place, connection, now: now, into: &effects)
-            attempt(place, connection, tracker: tracker, now: now, into: &effects)
+            switch prepare(place, connection, tracker: tracker) {
+            case .adopt: adopt(place, connection, tracker: tracker, now: now, into: &effects)
+            case .tryFirst(let request): makeTrial(place, request, now: now, into: &effects)
+            case .reset(let cause):
+                inFlight -= 1
+                reset(place, connection, cause, now: now, into: &effects)
+            }
         }
+    }
+
+    mutating func adopt(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) {
+        enter(.adopting, place, now: now)
+        work[place].interval = parameters.adoptionInterval
+        install(place, connection, now: now, into: &effects)
+        attempt(place, connection, tracker: tracker, now: now, into: &effects)
     }
 
     /// Writes the adopting ACK and the first of the journal, and asks what came of it.
@@ -300,6 +316,8 @@ public struct TakeoverMachine: ~Copyable {
             } else {
                 probe(place, connection, now: now, into: &effects)
             }
+        case .trying:
+            decideTrial(place, connection, nil, tracker: tracker, now: now, into: &effects)
         case .adopting:
             if now - work[place].since >= parameters.adoptionTimeout {
                 resetAdopted(place, connection, .adoptionRefused, tracker: tracker, now: now, into: &effects)
@@ -346,7 +364,7 @@ public struct TakeoverMachine: ~Copyable {
         effects.append(.forget(work[place].handle))
     }
 
-    private mutating func conclude(now: Instant, into effects: inout [TakeoverEffect]) {
+    mutating func conclude(now: Instant, into effects: inout [TakeoverEffect]) {
         guard figures.startedAt != nil else { return }
         if !isSettled, undecided == 0 {
             isSettled = true

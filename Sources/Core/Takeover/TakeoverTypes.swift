@@ -1,3 +1,4 @@
+import HTTP
 import Model
 import Tracking
 import Wire
@@ -16,6 +17,8 @@ public struct TakeoverParameters: Sendable {
     public var adoptionTimeout = Interval.seconds(10)
     /// Journal bytes in one packet into the TUN device.
     public var segmentBytes = 8192
+    /// The local application may take so long for the head of a trial's reply.
+    public var trialTimeout = Interval.milliseconds(500)
     /// Journal bytes before the adopted socket's window is known: below the smallest initial window of Linux.
     public var firstFlightBytes = 32 << 10
     /// How soon a socket that takes journal bytes is looked at again.
@@ -43,10 +46,13 @@ public struct AdoptionProfile: Sendable {
     public var replay: ReplayPolicy
     /// The SYN-ACK options of the dead owner; nil where nobody has told them, and then no socket can be made like its.
     public var server: HandshakeOptions?
+    /// Counts where `replay` is `http`.
+    public var http: HTTPReplay
 
-    public init(replay: ReplayPolicy, server: HandshakeOptions?) {
+    public init(replay: ReplayPolicy, server: HandshakeOptions?, http: HTTPReplay = HTTPReplay()) {
         self.replay = replay
         self.server = server
+        self.http = http
     }
 }
 
@@ -66,6 +72,8 @@ public struct ConnectionEntry: Hashable, Sendable {
     public var clientWindowScale: UInt8?
     public var serverWindowScale: UInt8?
     public var mss: UInt16
+    /// Nothing passes SND.UNA before the effect `release`; what the socket sends is given to `regenerated`.
+    public var isChecked: Bool
 }
 
 /// What the data plane knows of an adoption by now.
@@ -134,6 +142,11 @@ public enum TakeoverEffect: Hashable, Sendable {
     case inject([UInt8])
     /// Read the data plane's entry and give it to `progress`.
     case observe(FlowKey)
+    /// The regenerated reply continues what the client has: let it pass from now on.
+    case release(FlowKey)
+    /// Make this request of the local application on a connection of one's own, read the head of the reply and no
+    /// more, and give what it says to `tried`.
+    case trial(FlowKey, [UInt8])
     /// The tracker may forget the connection: it is the kernel's now, or over.
     case forget(ConnectionHandle)
     /// Every connection is decided: adopted, or told that it is over.

@@ -1,3 +1,4 @@
+import HTTP
 import Model
 import Tracking
 import Wire
@@ -8,6 +9,8 @@ struct Work {
         case probing
         /// The client has answered; its adoption waits for its turn.
         case waiting
+        /// The request was made locally first; its reply's head is awaited.
+        case trying
         /// The adopting ACK was written; no socket was seen yet.
         case adopting
         /// The socket is there; the journal is on its way to it, the catch-up is watched.
@@ -38,7 +41,12 @@ struct Work {
     /// The data plane does not know the connection (any more) although it should.
     var isEntryMissing = false
 
-    // Places in the client's stream count from IRS + 1; a FIN counts as one byte.
+    /// From where it is replayed, and what has to come of it.
+    var plan = ReplayPlan()
+    var trial: Trial?
+    var regenerated = Regenerated()
+
+    // Places in the client's stream count from the IRS + 1 of the adoption; a FIN counts as one byte.
 
     /// What has to reach the socket: all that the tracker had when the socket was found, and later what stalls.
     var target: UInt64 = 0
@@ -48,7 +56,7 @@ struct Work {
     var window: UInt64 = 0
     /// Handed to the socket.
     var injected: UInt64 = 0
-    /// What the socket has sent, counted from ISS + 1.
+    /// What the socket has sent, counted from the ISS + 1 of the adoption.
     var sent: UInt64 = 0
     /// What the client has acknowledged, as far as the data plane knows; counted likewise.
     var acknowledged: UInt64 = 0
@@ -79,7 +87,12 @@ struct Work {
     }
 
     /// SND.UNA: the highest of what the tap and the data plane have seen.
-    func sndUna(_ connection: borrowing BackupConnection) -> UInt64 { max(connection.sndUna, acknowledged) }
+    func sndUna(_ connection: borrowing BackupConnection) -> UInt64 {
+        max(plan.replyPlace(connection.sndUna), acknowledged)
+    }
+
+    /// The end of the journal.
+    func length(_ connection: borrowing BackupConnection) -> UInt64 { plan.clientPlace(connection.journalLength) }
 
     /// A packet from the client to the local socket, at a place of the client's stream.
     ///
@@ -96,7 +109,7 @@ struct Work {
         return TCPPacket(
             from: flow.client,
             to: flow.service,
-            sequence: connection.irs.advanced(by: 1 + Int(truncatingIfNeeded: place)),
+            sequence: connection.irs.advanced(by: 1 + Int(plan.clientOrigin) + Int(truncatingIfNeeded: place)),
             acknowledgment: iss.advanced(by: 1 + Int(truncatingIfNeeded: acknowledged)),
             flags: flags,
             window: window(from: acknowledged, connection),
@@ -117,10 +130,11 @@ struct Work {
     private func window(from place: UInt64, _ connection: borrowing BackupConnection) -> UInt16 {
         let scale = UInt64(entry?.clientWindowScale ?? 0)
         let una = sndUna(connection)
+        let edge = plan.replyPlace(rightEdge)
         guard place < una else {
-            return UInt16(min((rightEdge > place ? rightEdge - place : 0) >> scale, 65_535))
+            return UInt16(min((edge > place ? edge - place : 0) >> scale, 65_535))
         }
-        let edge = max(rightEdge, una + 2 * UInt64(connection.client.mss))
-        return UInt16(min((edge - place + (1 << scale) - 1) >> scale, 65_535))
+        let least = max(edge, una + 2 * UInt64(connection.client.mss))
+        return UInt16(min((least - place + (1 << scale) - 1) >> scale, 65_535))
     }
 }

@@ -27,6 +27,8 @@ public struct BackupConnection {
     /// Why this connection cannot be replayed; nil while it can.
     public internal(set) var unprotected: ResetCause?
     var journal = Journal()
+    /// Its place among the tracker's conversations; none for a service that is not replayed as HTTP.
+    var conversation = Conversations.none
     /// A SYN for the same flow that has not proved yet that it is a connection.
     var rival: RivalSYN?
     var generation: UInt32

@@ -160,10 +160,32 @@ struct ChunkMap {
         return new
     }
 
-    mutating func release(to store: inout ChunkStore) {
-        for number in 0..<Int(extent) {
+    /// Frees the first chunks; the others move up. All chunks below `extent` must be there.
+    mutating func removeFirst(_ count: Int, in store: inout ChunkStore) {
+        let count = min(count, Int(extent))
+        for number in 0..<count {
             if let chunk = chunk(number, in: store) { store.free(chunk) }
         }
+        for number in 0..<Int(extent) {
+            let moved = number + count < Int(extent) ? chunk(number + count, in: store) : nil
+            set(number, moved ?? ChunkStore.none, in: &store)
+        }
+        extent -= UInt32(count)
+        if extent <= 1 { releaseLists(to: &store) }
+    }
+
+    /// Writes a place whose list is there.
+    private mutating func set(_ number: Int, _ chunk: UInt32, in store: inout ChunkStore) {
+        if number == 0 {
+            first = chunk
+            return
+        }
+        let (block, entry) = (number - 1).quotientAndRemainder(dividingBy: ChunkStore.entries)
+        let list = block == 0 ? self.list : root == ChunkStore.none ? ChunkStore.none : store.entry(root, block - 1)
+        if list != ChunkStore.none { store.setEntry(list, entry, chunk) }
+    }
+
+    private mutating func releaseLists(to store: inout ChunkStore) {
         if root != ChunkStore.none {
             for block in 0..<ChunkStore.entries {
                 let list = store.entry(root, block)
@@ -172,6 +194,15 @@ struct ChunkMap {
             store.free(root)
         }
         if list != ChunkStore.none { store.free(list) }
+        root = ChunkStore.none
+        list = ChunkStore.none
+    }
+
+    mutating func release(to store: inout ChunkStore) {
+        for number in 0..<Int(extent) {
+            if let chunk = chunk(number, in: store) { store.free(chunk) }
+        }
+        releaseLists(to: &store)
         self = ChunkMap()
     }
 

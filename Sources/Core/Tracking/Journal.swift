@@ -1,9 +1,12 @@
 import Model
 
-/// The client bytes of one connection from IRS + 1 on: one part without a gap, and pieces beyond one, in place.
+/// The client bytes of one connection: one part without a gap, and pieces beyond one, in place. Places count from
+/// IRS + 1, those of chunks and pieces from `base`.
 struct Journal {
-    /// Contiguous bytes.
+    /// The end of the contiguous bytes.
     private(set) var length: UInt64 = 0
+    /// What was before is forgotten.
+    private(set) var base: UInt64 = 0
     private var chunks = ChunkMap()
     /// The pieces beyond the gap, in the tracker's `RangeStore`.
     private var pieces = RangeStore.none
@@ -27,7 +30,7 @@ struct Journal {
         var end = length
         var node = pieces
         while node != RangeStore.none {
-            end = UInt64(ranges[node].end)
+            end = base + UInt64(ranges[node].end)
             node = ranges[node].next
         }
         return end
@@ -43,6 +46,10 @@ struct Journal {
         ranges: inout RangeStore,
         gapLimit: Int
     ) -> Outcome {
+        // What is forgotten can come again; nobody can say any more whether it is the same.
+        let known = min(max(Int(base) - start, 0), bytes.count)
+        let bytes = UnsafeRawBufferPointer(rebasing: bytes[known...])
+        let start = start + known - Int(base)
         let end = start + bytes.count
         var at = start
         var new = 0
@@ -62,7 +69,8 @@ struct Journal {
 
     /// Whether the byte at `start` is held, and how far that goes on.
     private func run(from start: Int, to end: Int, _ ranges: borrowing RangeStore) -> (isHeld: Bool, stop: Int) {
-        if start < Int(length) { return (true, min(Int(length), end)) }
+        let held = Int(length - base)
+        if start < held { return (true, min(held, end)) }
         var node = pieces
         while node != RangeStore.none {
             let range = ranges[node]
@@ -74,12 +82,12 @@ struct Journal {
     }
 
     private mutating func note(_ start: Int, _ end: Int, _ ranges: inout RangeStore, _ gapLimit: Int) -> Bool {
-        guard start <= Int(length) else {
+        guard start <= Int(length - base) else {
             return ranges.insert(UInt32(start), UInt32(end), &pieces, limit: gapLimit)
         }
-        length = max(length, UInt64(end))
-        while pieces != RangeStore.none, UInt64(ranges[pieces].start) <= length {
-            length = max(length, UInt64(ranges[pieces].end))
+        length = max(length, base + UInt64(end))
+        while pieces != RangeStore.none, base + UInt64(ranges[pieces].start) <= length {
+            length = max(length, base + UInt64(ranges[pieces].end))
             ranges.removeFirst(&pieces)
         }
         return true
@@ -130,17 +138,27 @@ struct Journal {
 
     /// Calls the body with the bytes of a range, piece by piece; the range must lie within the contiguous part.
     func visit(_ range: Range<UInt64>, in store: borrowing ChunkStore, _ body: (UnsafeRawBufferPointer) -> Void) {
-        precondition(range.upperBound <= length, "beyond the journal")
-        var at = Int(range.lowerBound)
-        while at < Int(range.upperBound) {
+        precondition(range.lowerBound >= base && range.upperBound <= length, "beyond the journal")
+        var at = Int(range.lowerBound - base)
+        let end = Int(range.upperBound - base)
+        while at < end {
             let (number, offset) = at.quotientAndRemainder(dividingBy: ChunkStore.chunkBytes)
-            let count = min(ChunkStore.chunkBytes - offset, Int(range.upperBound) - at)
+            let count = min(ChunkStore.chunkBytes - offset, end - at)
             guard let chunk = chunks.chunk(number, in: store) else {
                 preconditionFailure("a contiguous journal without chunk \(number)")
             }
             body(UnsafeRawBufferPointer(start: store.bytes(chunk) + offset, count: count))
             at += count
         }
+    }
+
+    /// Gives back the whole chunks before a place. Does nothing while bytes beyond a gap are held.
+    mutating func forget(before place: UInt64, store: inout ChunkStore) {
+        guard place > base, place <= length, !hasPieces else { return }
+        let count = Int(place - base) / ChunkStore.chunkBytes
+        guard count > 0 else { return }
+        chunks.removeFirst(count, in: &store)
+        base += UInt64(count * ChunkStore.chunkBytes)
     }
 
     /// Gives the memory back; the length stays, so that RCV.NXT is still known.
@@ -161,8 +179,11 @@ struct Journal {
         var node = pieces
         while node != RangeStore.none {
             let range = ranges[node]
-            precondition(UInt64(range.start) > end && range.end > range.start, "pieces of a journal are out of order")
-            end = UInt64(range.end)
+            precondition(
+                base + UInt64(range.start) > end && range.end > range.start,
+                "pieces of a journal are out of order"
+            )
+            end = base + UInt64(range.end)
             count += 1
             node = range.next
         }

@@ -1,3 +1,4 @@
+import HTTP
 import Model
 import Wire
 
@@ -25,6 +26,7 @@ public struct Tracker: ~Copyable {
     private var generation: UInt32 = 0
     private var sweepPlace = 0
     var manners: [ServiceManners] = []
+    var conversations = Conversations()
 
     /// - Parameter secret: random numbers, so that clients cannot make the table slow.
     public init(parameters: TrackerParameters = TrackerParameters(), secret: (UInt64, UInt64)) {
@@ -158,6 +160,7 @@ public struct Tracker: ~Copyable {
             now: now
         )
         connection.timestamps = timestamps
+        connection.conversation = conversations.open(for: flow.service)
         let new = free.popLast() ?? connections.count
         if new == connections.count { connections.append(nil) }
         index.insert(flow, at: new)
@@ -218,6 +221,7 @@ public struct Tracker: ~Copyable {
         // longer than 2^30.
         if moved > 3 << 29 { lose(&connection, .acknowledgmentImpossible) }
         connection.sndUna += UInt64(moved)
+        if moved > 0 { converse(&connection) }
         let scale = UInt64(connection.client.windowScale ?? 0)
         connection.rightEdge = max(connection.rightEdge, connection.sndUna + UInt64(frame.window) << scale)
         guard let timestamps = frame.timestamps, let latest = connection.timestamps else { return }
@@ -265,7 +269,7 @@ public struct Tracker: ~Copyable {
             if end > length { lose(&connection, .journalHole) }
             return
         }
-        guard end <= parameters.journalBytesPerConnection else {
+        guard end - Int64(connection.journal.base) <= parameters.journalBytesPerConnection else {
             lose(&connection, .journalFull)
             return
         }
@@ -281,6 +285,7 @@ public struct Tracker: ~Copyable {
         switch outcome {
         case .kept(let new):
             if new < fresh.count { counters.retransmitted &+= 1 }
+            converse(&connection, from: UInt64(length))
         case .conflict: lose(&connection, .conflictingBytes)
         case .full: lose(&connection, .journalFull)
         case .tooManyGaps:
@@ -318,10 +323,11 @@ public struct Tracker: ~Copyable {
 
     /// The connection cannot be replayed any more: its bytes are given back, it stays known so that its client can be
     /// told in time.
-    private mutating func lose(_ connection: inout BackupConnection, _ cause: ResetCause) {
+    mutating func lose(_ connection: inout BackupConnection, _ cause: ResetCause) {
         guard connection.unprotected == nil else { return }
         connection.unprotected = cause
         connection.journal.release(to: &store, &ranges)
+        conversations.close(&connection.conversation)
         counters.unprotected &+= 1
     }
 
@@ -356,7 +362,7 @@ public struct Tracker: ~Copyable {
     /// connection has none.
     public func journal(_ handle: ConnectionHandle, _ range: Range<UInt64>) -> [UInt8] {
         guard let connection = self[handle], connection.unprotected == nil else { return [] }
-        let range = range.clamped(to: 0..<connection.journal.length)
+        let range = range.clamped(to: connection.journal.base..<connection.journal.length)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(range.count)
         connection.journal.visit(range, in: store) { bytes.append(contentsOf: $0) }
@@ -376,6 +382,7 @@ public struct Tracker: ~Copyable {
         guard var connection = connections[place] else { return }
         index.remove(connection.flow, at: place) { connections[$0]?.flow ?? connection.flow }
         connection.journal.release(to: &store, &ranges)
+        conversations.close(&connection.conversation)
         connections[place] = nil
         free.append(place)
         count -= 1

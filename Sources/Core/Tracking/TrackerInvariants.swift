@@ -1,3 +1,4 @@
+import HTTP
 import Model
 
 extension Tracker {
@@ -24,6 +25,12 @@ extension Tracker {
         precondition(connection.clientSent >= connection.journalLength, "\(connection.flow): more bytes than were sent")
         if let fin = connection.finOffset {
             precondition(connection.journalLength <= fin, "\(connection.flow): bytes behind the FIN")
+        }
+        if let conversation = conversations[connection.conversation] {
+            precondition(
+                conversation.replayPoint >= connection.journal.base,
+                "\(connection.flow): the replay point is forgotten"
+            )
         }
         if connection.unprotected != nil {
             precondition(

@@ -200,3 +200,25 @@ ssize_t clinux_packet_send(int socket_, uint32_t interface_index, uint16_t ether
     memcpy(to.sll_addr, destination, 6);
     return sendto(socket_, payload, count, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof to);
 }
+
+int clinux_tcp_connect(const void *address, size_t count, uint16_t port_host_order)
+{
+    struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port_host_order)};
+    struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port_host_order)};
+    const struct sockaddr *name = count == 4 ? (struct sockaddr *)&ipv4 : (struct sockaddr *)&ipv6;
+    socklen_t name_count = count == 4 ? sizeof(ipv4) : sizeof(ipv6);
+    int number = socket(name->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (number < 0)
+        return -1;
+    if (count == 4)
+        memcpy(&ipv4.sin_addr, address, 4);
+    else
+        memcpy(&ipv6.sin6_addr, address, 16);
+    if (connect(number, name, name_count) == 0 || errno == EINPROGRESS)
+        return number;
+    count = errno;
+    close(number);
+    errno = count;
+    return -1;
+}

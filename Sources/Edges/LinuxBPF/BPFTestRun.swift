@@ -26,9 +26,11 @@ extension BPFProgram {
         // Room for a program that makes the frame longer.
         var output = [UInt8](repeating: 0, count: frame.count + 256)
         var options = bpf_test_run_opts()
-        var contextAfter = context
+        // The kernel gives the whole of it back, however little it was given.
+        var contextAfter = context + [UInt8](repeating: 0, count: context.isEmpty ? 0 : 512)
         options.sz = BATON_TEST_RUN_OPTIONS_BYTES
         options.repeat = Int32(clamping: repetitions)
+        let contextBytes = UInt32(context.count)
         let code = frame.withUnsafeBytes { input in
             output.withUnsafeMutableBytes { output in
                 contextAfter.withUnsafeMutableBytes { context in
@@ -38,7 +40,7 @@ extension BPFProgram {
                     options.data_size_out = UInt32(output.count)
                     // The kernel has copied it in before it writes it back.
                     options.ctx_in = context.isEmpty ? nil : UnsafeRawPointer(context.baseAddress)
-                    options.ctx_size_in = UInt32(context.count)
+                    options.ctx_size_in = contextBytes
                     options.ctx_out = context.isEmpty ? nil : context.baseAddress
                     options.ctx_size_out = UInt32(context.count)
                     return bpf_prog_test_run_opts(descriptor.number, &options)
@@ -49,7 +51,7 @@ extension BPFProgram {
         return BPFTestRun(
             verdict: options.retval,
             frame: Array(output.prefix(Int(options.data_size_out))),
-            context: contextAfter,
+            context: Array(contextAfter.prefix(context.count)),
             nanoseconds: options.duration
         )
     }

@@ -9,7 +9,7 @@ import Model
 public final class TunDevice: Sendable {
     public let name: String
     public let index: UInt32
-    /// For reading what the kernel routes into the device; nothing should be.
+    /// For reading what is sent into the device: what the data plane redirects, for the kernel routes nothing there.
     public let descriptor: FileDescriptor
 
     /// Makes the device, sets its MTU, keeps the kernel from sending anything of its own into it, and sets it up.
@@ -61,6 +61,24 @@ public final class TunDevice: Sendable {
     public func write(_ packet: [UInt8]) throws(LinuxError) {
         _ = try systemCall("write \(packet.count) bytes to TUN device", name) {
             Glibc.write(descriptor.rawValue, packet, packet.count)
+        }
+    }
+
+    /// Reads what the kernel has sent into the device, at most `max` packets; never blocks.
+    ///
+    /// The bytes are valid during the call only. One thread at a time.
+    public func read(max: Int, _ body: (UnsafeRawBufferPointer) -> Void) throws(LinuxError) {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
+        defer { buffer.deallocate() }
+        for _ in 0..<max {
+            let ready = clinux_wait_readable(descriptor.rawValue, 0)
+            guard ready > 0 else { return }
+            let count = Glibc.read(descriptor.rawValue, buffer.baseAddress, buffer.count)
+            guard count > 0 else {
+                if count < 0, errno != EAGAIN, errno != EINTR { throw LinuxError.last("read TUN device", name) }
+                return
+            }
+            body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
     }
 

@@ -12,6 +12,7 @@ import Model
 struct AgentDataPlane {
     let connections: BPFMap<baton_connection_key, baton_connection>
     let guarded: BPFMap<baton_connection_key, UInt64>
+    let released: BPFMap<baton_connection_key, UInt32>
     let vips: BPFMap<ContractAddress, UInt32>
     let rules: BPFMap<UInt32, baton_agent_rules>
     let counters: BPFCounters
@@ -48,11 +49,13 @@ struct AgentDataPlane {
         folder: String,
         connectionsLimit: UInt32
     ) throws(BPFError) {
-        let object = try LoadedAgentObject(folder: folder, namespace: namespace, connectionsLimit: connectionsLimit)
+        let object = try LoadedAgentObject(
+            folder: folder, namespace: namespace, tun: tun, connectionsLimit: connectionsLimit)
         self.object = object
         self.folder = folder
         connections = try object.connections()
         guarded = try object.guarded()
+        released = try object.released()
         vips = try object.vips()
         rules = try object.rules()
         counters = try object.counters()
@@ -122,10 +125,11 @@ struct AgentDataPlane {
 private final class LoadedAgentObject {
     private var handle: BPFObjectHandle
 
-    init(folder: String, namespace: UInt32, connectionsLimit: UInt32) throws(BPFError) {
+    init(folder: String, namespace: UInt32, tun: UInt32, connectionsLimit: UInt32) throws(BPFError) {
         handle = try BPFObjectHandle(.agent)
         try handle.setMaxEntries(of: "connections", connectionsLimit)
         try handle.setConstant("own_netns_inode", namespace)
+        try handle.setConstant("tun_interface", tun)
         _ = try handle.load(
             pinningMapsIn: folder,
             layoutVersion: UInt32(BATON_LAYOUT_VERSION),
@@ -138,6 +142,7 @@ private final class LoadedAgentObject {
         try handle.map("connections")
     }
     func guarded() throws(BPFError) -> BPFMap<baton_connection_key, UInt64> { try handle.map("guarded") }
+    func released() throws(BPFError) -> BPFMap<baton_connection_key, UInt32> { try handle.map("released") }
     func vips() throws(BPFError) -> BPFMap<AgentDataPlane.ContractAddress, UInt32> { try handle.map("vips") }
     func rules() throws(BPFError) -> BPFMap<UInt32, baton_agent_rules> { try handle.map("rules") }
     func counters() throws(BPFError) -> BPFCounters { try handle.counters("counters") }

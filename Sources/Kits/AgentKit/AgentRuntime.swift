@@ -150,6 +150,7 @@ final class AgentRuntime: @unchecked Sendable {
             checks?.set(new.map { ($0.name, $0.endpoint, configuration.check(of: $0.name)) })
         case .peerHandshake(let slot, let service, let options):
             host.mailbox.post(.profile(slot, service, options))
+        case .peerReplies(let notices): host.mailbox.post(.replies(notices))
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
         }
@@ -197,6 +198,7 @@ final class AgentRuntime: @unchecked Sendable {
     private func received(_ report: DataReport) {
         switch report {
         case .takeOver(let news): handle(.takeOver(news))
+        case .replies(let notices): handle(.replies(notices))
         case .handshake(let endpoint, let options):
             for service in services where service.endpoint == endpoint {
                 handle(.handshake(service: service.name, options))

@@ -1,5 +1,6 @@
 import CContract
 import Cluster
+import HTTP
 import LinuxBPF
 import LinuxBase
 import LinuxCapture
@@ -16,6 +17,7 @@ enum DataCommand: Sendable {
     case membership(Cluster.GroupMembership)
     case services([ServiceDescription])
     case profile(SlotID, ServiceID, HandshakeOptions)
+    case replies([ReplyNotice])
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
     case status(@Sendable (DataStatus) -> Void)
@@ -30,6 +32,8 @@ enum DataReport: Sendable {
     case listenerClosed(Endpoint)
     /// A SYN-ACK of a VIP left: the options that this machine's application announces.
     case handshake(Endpoint, HandshakeOptions)
+    /// Replies that this machine has begun to send.
+    case replies([ReplyNotice])
     case failed(String)
 }
 
@@ -53,12 +57,17 @@ final class DataThread {
         case mailbox = 1
         case tap = 2
         case events = 3
+        case replies = 4
+        case tun = 5
     }
 
     private let poller: Poller
     private let mailbox: Mailbox
     private let tap: GroupTap
     private var synAckTap: SynAckTap?
+    private let tun: TunDevice
+    private let trials: Trials
+    private var replies: ReplyWatch?
     private let interface: String
     /// The interface's own: copies of the forwarding `duplicate` come to it.
     private let address: MACAddress
@@ -103,9 +112,12 @@ final class DataThread {
         poller = try Poller()
         tap = try GroupTap(interface: interface)
         tracker = Tracker(parameters: parameters, secret: (try Randomness.number(), try Randomness.number()))
-        runner = TakeoverRunner(plane: plane, tun: tun, sender: try RawIPSender())
+        self.tun = tun
+        trials = Trials(poller: poller)
+        runner = TakeoverRunner(plane: plane, tun: tun, sender: try RawIPSender(), trials: trials)
         try poller.add(mailbox.signal.descriptor, token: Token.mailbox.rawValue)
         try poller.add(tap.descriptor, token: Token.tap.rawValue)
+        try poller.add(tun.descriptor, token: Token.tun.rawValue)
         let events = try plane.events { [unowned self] event in self.received(event) }
         try poller.add(events.epollDescriptor, token: Token.events.rawValue)
         self.events = events
@@ -115,11 +127,11 @@ final class DataThread {
     func run() {
         while running {
             let now = MonotonicClock.now()
-            let wake = min(min(runner.nextTick, nextSweep), min(nextLesson, tapHeldUntil ?? .never))
+            let due = min(min(runner.nextTick, nextSweep), min(nextLesson, tapHeldUntil ?? .never))
+            let wake = trials.hasResults ? now : min(due, replies?.nextRepeat ?? .never)
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
-                    guard let token = Token(rawValue: ready.token) else { return }
-                    serve(token)
+                    if let token = Token(rawValue: ready.token) { serve(token) } else { trials.serve(ready.token) }
                 }
             } catch {
                 report(.failed("\(error)"))
@@ -135,6 +147,10 @@ final class DataThread {
             case .mailbox: for command in mailbox.take() { obey(command) }
             case .tap: try readTap()
             case .events: try events?.consume()
+            case .replies:
+                if let news = try replies?.read(), !news.isEmpty { report(.replies(news)) }
+            case .tun:
+                try tun.read(max: 256) { runner.held($0, tracker: tracker, now: MonotonicClock.now()) }
             }
         } catch {
             report(.failed("\(error)"))
@@ -176,8 +192,10 @@ final class DataThread {
             _ = try? synAckTap?.dispatch(max: 64) { bytes, _, _ in learnHandshake(bytes) }
             nextLesson = now + DataThread.lessonInterval
         }
+        for result in trials.takeResults() { runner.tried(result.flow, result.facts, tracker: tracker, now: now) }
         runner.tick(tracker: tracker, now: now)
         settle(now)
+        if let again = replies?.due(now), !again.isEmpty { report(.replies(again)) }
         if now >= nextSweep {
             tracker.expire(now: now)
             nextSweep = now + .milliseconds(500)
@@ -274,6 +292,7 @@ final class DataThread {
         case .profile(let slot, let id, let options):
             guard let service = services.first(where: { $0.id == id }) else { return }
             peerProfiles[PeerService(slot: slot, service: service.endpoint)] = options
+        case .replies(let notices): noted(notices)
         case .startTakeOver(let start):
             attempt { try releaseTap() }
             runner.start(start, tracker: tracker, profile: profile(of: start.slot), now: MonotonicClock.now())
@@ -294,8 +313,17 @@ final class DataThread {
         return { endpoint in
             AdoptionProfile(
                 replay: services.first { $0.endpoint == endpoint }?.replay ?? .none,
-                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint]
+                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint],
+                http: services.first { $0.endpoint == endpoint }?.http ?? HTTPReplay()
             )
+        }
+    }
+
+    private func noted(_ notices: [ReplyNotice]) {
+        for notice in notices {
+            guard let service = services.first(where: { $0.id == notice.service }) else { continue }
+            let flow = FlowKey(client: notice.client, service: service.endpoint)
+            tracker.reported(flow, sequence: notice.sequence, notice.facts)
         }
     }
 
@@ -309,7 +337,11 @@ final class DataThread {
 
     private func changeServices(_ new: [ServiceDescription]) {
         services = new
+        tracker.setHTTP(new.filter { $0.replay == .http }.map(\.endpoint))
         do {
+            if let old = replies { try poller.remove(old.descriptor) }
+            replies = try ReplyWatch(interface: interface, services: new)
+            if let replies { try poller.add(replies.descriptor, token: Token.replies.rawValue) }
             let addresses = Set(new.map(\.endpoint.address)).sorted()
             synAckTap = try SynAckTap(interface: interface, vips: addresses)
         } catch {

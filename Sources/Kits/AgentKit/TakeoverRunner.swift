@@ -1,5 +1,6 @@
 import CContract
 import Cluster
+import HTTP
 import LinuxBPF
 import LinuxBase
 import LinuxNetwork
@@ -26,6 +27,7 @@ final class TakeoverRunner {
     private let plane: AgentDataPlane
     private let tun: TunDevice
     private let sender: RawIPSender
+    private let trials: Trials
     private var runs: [Run] = []
     private var forgotten: [ConnectionHandle] = []
     private var reports: [TakeOverReport] = []
@@ -35,8 +37,9 @@ final class TakeoverRunner {
     /// Packets and entries that the kernel did not take; timers bring them again.
     private(set) var failures: UInt64 = 0
 
-    init(plane: AgentDataPlane, tun: TunDevice, sender: RawIPSender) {
+    init(plane: AgentDataPlane, tun: TunDevice, sender: RawIPSender, trials: Trials) {
         self.plane = plane
+        self.trials = trials
         self.tun = tun
         self.sender = sender
     }
@@ -93,6 +96,25 @@ final class TakeoverRunner {
         }
     }
 
+    /// A packet that the data plane held back.
+    func held(_ packet: UnsafeRawBufferPointer, tracker: borrowing Tracker, now: Instant) {
+        guard let frame = FrameParser.parse(packet: packet).frame else { return }
+        for run in runs {
+            var effects: [TakeoverEffect] = []
+            run.machine.regenerated(frame, packet, tracker: tracker, now: now, into: &effects)
+            perform(effects, run, tracker: tracker)
+        }
+    }
+
+    /// What came of a trial.
+    func tried(_ flow: FlowKey, _ facts: ReplyFacts?, tracker: borrowing Tracker, now: Instant) {
+        for run in runs {
+            var effects: [TakeoverEffect] = []
+            run.machine.tried(flow, facts, tracker: tracker, now: now, into: &effects)
+            perform(effects, run, tracker: tracker)
+        }
+    }
+
     /// The socket of an adopted connection was closed at `instant`: the data plane need not know it any more.
     ///
     /// Unless the entry is of a later adoption: where an application was killed and its connections are adopted again,
@@ -105,6 +127,7 @@ final class TakeoverRunner {
         }
         observe(flow, tracker: tracker, now: now)
         attempt { try plane.connections.delete(baton_connection_key(flow)) }
+        attempt { try plane.released.delete(baton_connection_key(flow)) }
         for run in runs {
             var effects: [TakeoverEffect] = []
             run.machine.progress(flow, AdoptionProgress(state: .gone, isAdopted: true), tracker: tracker, now: now, into: &effects)
@@ -148,9 +171,14 @@ final class TakeoverRunner {
                 attempt {
                     // What an earlier crash of our own application left must not silence the adopted socket.
                     try plane.guarded.delete(baton_connection_key(entry.flow))
+                    if entry.isChecked { try plane.released.delete(baton_connection_key(entry.flow)) }
                     try plane.connections.put(baton_connection_key(entry.flow), baton_connection(entry))
                 }
-            case .uninstall(let flow): attempt { try plane.connections.delete(baton_connection_key(flow)) }
+            case .uninstall(let flow):
+                attempt { try plane.connections.delete(baton_connection_key(flow)) }
+                attempt { try plane.released.delete(baton_connection_key(flow)) }
+            case .release(let flow): attempt { try plane.released.put(baton_connection_key(flow), 1) }
+            case .trial(let flow, let request): trials.start(flow, request)
             case .inject(let packet): attempt { try tun.write(packet) }
             case .observe(let flow):
                 var further: [TakeoverEffect] = []
@@ -252,6 +280,7 @@ extension baton_connection {
         if entry.timestamps != nil { flags |= BATON_CONNECTION_TIMESTAMPS.rawValue }
         if entry.sackPermitted { flags |= BATON_CONNECTION_SACK.rawValue }
         if entry.clientWindowScale != nil { flags |= BATON_CONNECTION_WSCALE.rawValue }
+        if entry.isChecked { flags |= BATON_CONNECTION_CHECKED.rawValue }
         self.state = BATON_CONNECTION_ADOPTING.rawValue
         self.flags = flags
         iss = entry.iss.rawValue

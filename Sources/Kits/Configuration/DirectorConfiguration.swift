@@ -78,11 +78,16 @@ extension DirectorConfiguration {
         public var address: Endpoint
         /// `policy`: the dispatch policy for new flows. Name of a module; default `rr`.
         public var policy: String
-        /// `replay`: what a backup may do with a dead server's connections. `none` or `stream`; default `none`.
+        /// `replay`: what a backup may do with a dead server's connections. `none`, `stream` or `http`; default
+        /// `none`.
         ///
         /// `none` because only the administrator knows whether the application may be asked the same thing twice:
         /// Baton replays nothing that it was not told to replay, and resets such connections at once.
         public var replay: ReplayPolicy
+        /// `methods`: which requests `replay: http` may ask again. `safe`, `idempotent` or `all`; default `safe`.
+        /// `range_from`: from how many bytes of a body on `replay: http` regenerates only the rest of it. Size, or
+        /// `off`; default 1MB.
+        public var http: HTTPReplay
         /// `forwarding`: which frames go to the whole group. Name of a module; default `selective`.
         public var forwarding: String
 
@@ -91,12 +96,14 @@ extension DirectorConfiguration {
             address: Endpoint,
             policy: String = "rr",
             replay: ReplayPolicy = .none,
+            http: HTTPReplay = HTTPReplay(),
             forwarding: String = "selective"
         ) {
             self.name = name
             self.address = address
             self.policy = policy
             self.replay = replay
+            self.http = http
             self.forwarding = forwarding
         }
     }

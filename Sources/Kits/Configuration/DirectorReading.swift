@@ -141,13 +141,14 @@ extension DirectorConfiguration.Service {
         let address = entry.required("address", .endpoint(.lan, example: "10.0.0.100:80"))
         let policy = entry.value("policy", .oneOf(modules.policies, what: "a dispatch policy"), default: "rr")
         let replay = entry.value("replay", .replay, default: .none)
+        let http = HTTPReplay(entry: entry, replay: replay)
         let forwarding = entry.value(
             "forwarding",
             .oneOf(modules.forwarding, what: "a forwarding module"),
             default: "selective"
         )
         let endpoint = address ?? Endpoint(address: IPAddress(ipv4: 0), port: 0)
-        self.init(name: name ?? "", address: endpoint, policy: policy, replay: replay, forwarding: forwarding)
+        self.init(name: name ?? "", address: endpoint, policy: policy, replay: replay, http: http, forwarding: forwarding)
     }
 }
 

@@ -105,7 +105,8 @@ final class DirectorRuntime: @unchecked Sendable {
                 id: id,
                 name: service.name,
                 endpoint: service.address,
-                replay: service.replay
+                replay: service.replay,
+                http: service.http
             )
             return ServiceConfiguration(description, policy: policy())
         }

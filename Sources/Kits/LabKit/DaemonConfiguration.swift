@@ -17,6 +17,7 @@ struct DaemonConfiguration {
                 "    replay: \(service.replay)",
                 "    forwarding: \(options.forwarding)",
             ]
+            if service.name == "web" { lines += options.serviceSettings.map { "    " + $0 } }
         }
         lines.append("backends:")
         for node in plan.webNodes {

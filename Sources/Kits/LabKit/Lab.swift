@@ -45,6 +45,7 @@ public final class Lab: Sendable {
         options.backends = state.backends
         options.daemons = state.daemons
         options.programs = state.programs
+        options.server = state.server ?? .nginx
         return try Lab(name: name, options: options, progress: progress)
     }
 
@@ -77,7 +78,7 @@ public final class Lab: Sendable {
             try server(node).prepare()
             try startWebServer(node)
         }
-        progress("nginx on \(plan.webNodes.joined(separator: ", "))")
+        progress("\(options.server.rawValue) on \(plan.webNodes.joined(separator: ", "))")
         if options.daemons {
             try startDaemon("director")
             progress("baton-director on director")
@@ -94,7 +95,7 @@ public final class Lab: Sendable {
         for node in plan.nodes { try makeDirectory(plan.directory + "/" + node) }
         let root = try chooseWebRoot()
         let state = LabState(
-            name: plan.name, backends: plan.backends, daemons: options.daemons, programs: programs, webRoot: root)
+            name: plan.name, backends: plan.backends, daemons: options.daemons, programs: programs, webRoot: root, server: options.server)
         try state.write(plan)
         try makeDirectory(root)
         try makeDirectory(plan.pins)
@@ -214,7 +215,7 @@ public final class Lab: Sendable {
     }
 
     func server(_ node: String) throws -> WebServer {
-        WebServer(plan: plan, node: node, webRoot: try webRoot())
+        WebServer(plan: plan, node: node, webRoot: try webRoot(), kind: options.server)
     }
 }
 

@@ -32,7 +32,7 @@ extension Lab {
 
     private func killWebServer(_ node: String) throws {
         let processes = LabState.read(plan)?.processes ?? []
-        guard let master = processes.first(where: { $0.node == node && $0.role == "nginx" })?.identity, master.isAlive
+        guard let master = processes.first(where: { $0.node == node && $0.role == options.server.rawValue })?.identity, master.isAlive
         else { throw LabError.state("no web server is running on \(node)") }
         // The master first: it would start new workers.
         let workers = ProcessTable.members(ofNamespace: plan.namespacePath(node)).filter {
@@ -68,7 +68,7 @@ extension Lab {
         let known = (LabState.read(plan)?.processes ?? []).filter { $0.node == node && !$0.identity.isAlive }
         for process in known {
             switch process.role {
-            case "nginx": try startWebServer(node)
+            case options.server.rawValue: try startWebServer(node)
             case "director", "agent": try startDaemon(node)
             default: try start(node, role: process.role, process.command)
             }

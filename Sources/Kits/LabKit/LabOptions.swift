@@ -19,6 +19,10 @@ public struct LabOptions: Sendable {
     public var policy = "rr"
     public var replay = "stream"
     public var forwarding = "selective"
+    /// More lines of the service, such as `methods: idempotent`.
+    public var serviceSettings: [String] = []
+    /// The web server of every back-end.
+    public var server = WebServerKind.nginx
     /// More TCP ports of the VIP, as `(name, port, replay policy)`; each becomes a service of the director.
     public var extraServices: [ExtraService] = []
     /// The largest receive buffer of the client's TCP in bytes (`tcp_rmem`, third number).

@@ -97,11 +97,11 @@ extension Lab {
 
     public func startWebServer(_ node: String) throws {
         let web = try server(node)
-        let child = try start(node, role: "nginx", web.command)
+        let child = try start(node, role: options.server.rawValue, web.command)
         let path = plan.namespacePath(node)
-        try waitUntil("nginx on \(node) listening", timeout: 10) {
+        try waitUntil("\(options.server.rawValue) on \(node) listening", timeout: 10) {
             if let status = child.poll() {
-                throw LabError.failed("nginx on \(node) ended with \(status): \(tail(web.prefix + "/error.log"))")
+                throw LabError.failed("\(options.server.rawValue) on \(node) ended with \(status): \(tail(web.prefix + "/error.log"))")
             }
             return try KernelSockets.listening(inNamespace: path).contains(LabPlan.port)
         }

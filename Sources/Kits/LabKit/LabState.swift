@@ -16,6 +16,8 @@ struct LabState: Codable, Sendable {
     var daemons: Bool
     var programs: String
     var webRoot: String
+    /// Nil: nginx.
+    var server: WebServerKind?
     var ready = false
     var processes: [Process] = []
     var files: [PublishedFile] = []

@@ -15,6 +15,10 @@ enum Requirements {
         for (program, package) in programs where !isOnPath(program) {
             throw LabError.missing("\(program) is not installed", remedy: "run: apt-get install \(package)")
         }
+        guard isOnPath(options.server.program) else {
+            throw LabError.missing(
+                "\(options.server.program) is not installed", remedy: "run: apt-get install \(options.server.package)")
+        }
         guard fileExists(WebServer.echoModule) else {
             throw LabError.missing(
                 "\(WebServer.echoModule) is missing", remedy: "run: apt-get install libnginx-mod-http-echo")

@@ -1,14 +1,43 @@
 import Glibc
 
-/// nginx of one back-end: its own prefix, configuration, pid file and logs below the lab's directory.
+/// The web servers that a lab can run, all from Debian.
+public enum WebServerKind: String, Sendable, CaseIterable, Codable {
+    case nginx, apache, lighttpd, caddy
+
+    var program: String { self == .apache ? "apache2" : rawValue }
+
+    /// The Debian package that brings it.
+    var package: String {
+        switch self {
+        case .nginx: "nginx-light"
+        case .apache: "apache2-bin"
+        case .lighttpd: "lighttpd"
+        case .caddy: "caddy"
+        }
+    }
+}
+
+/// The web server of one back-end: its own prefix, configuration, pid file and logs below the lab's directory.
 struct WebServer {
     let plan: LabPlan
     let node: String
     let webRoot: String
+    var kind = WebServerKind.nginx
 
     var prefix: String { plan.directory + "/" + node + "/nginx" }
     var root: String { webRoot + "/" + node }
-    var command: [String] { ["nginx", "-p", prefix, "-c", prefix + "/nginx.conf", "-e", prefix + "/error.log"] }
+    var command: [String] {
+        switch kind {
+        case .nginx: ["nginx", "-p", prefix, "-c", prefix + "/nginx.conf", "-e", prefix + "/error.log"]
+        case .apache: ["apache2", "-d", "/usr/lib/apache2", "-f", prefix + "/apache.conf", "-D", "FOREGROUND"]
+        case .lighttpd: ["lighttpd", "-D", "-f", prefix + "/lighttpd.conf"]
+        case .caddy:
+            [
+                "env", "HOME=\(prefix)", "XDG_DATA_HOME=\(prefix)", "XDG_CONFIG_HOME=\(prefix)", "caddy", "run",
+                "--config", prefix + "/Caddyfile", "--adapter", "caddyfile",
+            ]
+        }
+    }
 
     /// Debian's nginx-light brings `echo_sleep`, with which a reply can take its time.
     static let echoModule = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
@@ -16,7 +45,12 @@ struct WebServer {
     func prepare() throws {
         try makeDirectory(prefix + "/tmp")
         try makeDirectory(root)
-        try writeFile(prefix + "/nginx.conf", configuration)
+        switch kind {
+        case .nginx: try writeFile(prefix + "/nginx.conf", configuration)
+        case .apache: try writeFile(prefix + "/apache.conf", apacheConfiguration)
+        case .lighttpd: try writeFile(prefix + "/lighttpd.conf", lighttpdConfiguration)
+        case .caddy: try writeFile(prefix + "/Caddyfile", caddyConfiguration)
+        }
     }
 
     private var configuration: String {
@@ -49,6 +83,12 @@ struct WebServer {
                     default_type text/plain;
                     echo_sleep 1;
                     echo "an answer that took a second";
+                }
+                # A reply that says nothing of its file: neither tag nor date.
+                location /bare/ {
+                    alias \(root)/;
+                    etag off;
+                    add_header Last-Modified "";
                 }
                 # Takes a whole request body before it answers.
                 location = /upload {

@@ -13,8 +13,10 @@ struct Up: ParsableCommand {
     @OptionGroup var lab: LabName
     @Option(help: "How many web servers.")
     var backends = 3
-    @Option(help: "The web server; nginx is the only one so far.")
+    @Option(help: "The web server: nginx, apache, lighttpd or caddy.")
     var server = "nginx"
+    @Option(help: "The replay policy of the service: none, stream or http.")
+    var replay = "stream"
     @Option(help: "The directory of baton-director, baton-agent and batonctl. (default: that of baton-lab)")
     var programs: String?
     @Option(help: "The size of /large.bin, such as 200MB or 1GB.")
@@ -25,12 +27,19 @@ struct Up: ParsableCommand {
     var withoutDaemons = false
 
     func validate() throws {
-        guard server == "nginx" else { throw ValidationError("--server \(server): only nginx is known") }
+        guard WebServerKind(rawValue: server) != nil else {
+            throw ValidationError("--server \(server): nginx, apache, lighttpd or caddy")
+        }
+        guard ["none", "stream", "http"].contains(replay) else {
+            throw ValidationError("--replay \(replay): none, stream or http")
+        }
     }
 
     func run() throws {
         var options = LabOptions()
         options.backends = backends
+        options.server = WebServerKind(rawValue: server) ?? .nginx
+        options.replay = replay
         options.programs = programs
         options.fileSize = size.bytes
         options.backups = backups

@@ -184,6 +184,8 @@ final class DataThread {
                 run.machine.progress(flow, kernel.progress(flow), tracker: tracker, now: now, into: &further)
                 perform(further, run, now)
             case .forget(let handle): forgotten.append(handle)
+            // Simulated servers do not speak HTTP.
+            case .release, .trial: break
             case .settled: tell(run, .settled)
             case .finished: break
             }

@@ -144,6 +144,7 @@ extension Datagram {
         case .echo: "echo"
         case .fenceDemand: "fenceDemand"
         case .fenceAcknowledged: "fenceAcknowledged"
+        case .replies: "replies"
         }
     }
 }

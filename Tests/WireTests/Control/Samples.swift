@@ -1,3 +1,4 @@
+import HTTP
 import Model
 
 @testable import Wire
@@ -25,7 +26,18 @@ enum Samples {
         .echo(Echo(sequence: 1 << 63, sentAt: Instant(nanoseconds: 123_456_789))),
         .fenceDemand(fence),
         .fenceAcknowledged(fence),
+        .replies([notice, bareNotice]),
     ]
+
+    static let notice = ReplyNotice(
+        client: endpoint, service: ServiceID(rawValue: 3), sequence: SequenceNumber(.max),
+        facts: ReplyFacts(
+            status: 206, headBytes: 333, framing: .length(5), etag: EntityTag(isWeak: true, value: Array("\"a\"".utf8)),
+            lastModified: Array("Sat, 21 Nov 2026 04:00:00 GMT".utf8), contentEncoding: Array("gzip".utf8),
+            contentRange: ContentRange(first: 5, last: 9, total: 100), closes: true))
+    static let bareNotice = ReplyNotice(
+        client: Endpoint(address: address, port: 1), service: ServiceID(rawValue: 0), sequence: SequenceNumber(0),
+        facts: ReplyFacts(status: 100, headBytes: 25, version: .http10, framing: .untilClose))
 
     static let datagrams = bodies.map {
         Datagram(
@@ -82,7 +94,10 @@ enum Samples {
                 heartbeatInterval: .milliseconds(10), window: .milliseconds(50), lease: .milliseconds(45),
                 services: [
                     ServiceDescription(
-                        id: ServiceID(rawValue: 0), name: "www", endpoint: endpoint, replay: .stream)
+                        id: ServiceID(rawValue: 0), name: "www", endpoint: endpoint, replay: .stream),
+                    ServiceDescription(
+                        id: ServiceID(rawValue: 1), name: "web", endpoint: endpoint, replay: .http,
+                        http: HTTPReplay(methods: .idempotent, rangeFrom: nil)),
                 ])),
         .refused(Refusal(reason: .duplicateName, text: "web1 lives at 10.0.0.1")),
         .refused(Refusal(reason: .noSlotFree, text: "")),

@@ -23,6 +23,8 @@ public struct Datagram: Hashable, Sendable {
         case fenceDemand(Fence)
         /// The former owner's kernel lets nothing of the VIPs out, and never will again in this life.
         case fenceAcknowledged(Fence)
+        /// From a primary to its backups: the replies that it has begun to send. Sent more than once.
+        case replies([ReplyNotice])
     }
 
     public init(
@@ -122,6 +124,8 @@ extension Datagram {
         case .fenceDemand(let fence), .fenceAcknowledged(let fence):
             writer.integer(fence.slot.rawValue)
             writer.integer(fence.epoch.rawValue)
+        case .replies(let notices):
+            writer.list(notices, limit: ReplyNotice.limit) { $1.write(to: &$0) }
         }
         return writer.bytes
     }
@@ -132,6 +136,7 @@ extension Datagram {
         case .echo: 2
         case .fenceDemand: 3
         case .fenceAcknowledged: 4
+        case .replies: 5
         }
     }
 
@@ -169,6 +174,13 @@ extension Datagram {
         case 4:
             reader.message = "fenceAcknowledged"
             body = .fenceAcknowledged(try Fence(from: &reader))
+        case 5:
+            reader.message = "replies"
+            body = .replies(
+                try reader.list("replies", limit: ReplyNotice.limit) {
+                    (reader: inout ControlReader) throws(ControlDecodingError) in
+                    try ReplyNotice(from: &reader)
+                })
         default:
             throw reader.failure("kind", .unknownValue(UInt64(kind)))
         }

@@ -19,6 +19,12 @@ extension ControlReader {
         SlotID(rawValue: try integer(field))
     }
 
+    /// Bytes, where all ones mean "never".
+    mutating func rangeFrom(_ field: String) throws(ControlDecodingError) -> UInt64? {
+        let raw: UInt64 = try integer(field)
+        return raw == .max ? nil : raw
+    }
+
     /// A number where all ones mean "none".
     mutating func optionalNumber(_ field: String) throws(ControlDecodingError) -> UInt16? {
         let raw: UInt16 = try integer(field)
@@ -78,6 +84,8 @@ extension Welcome {
             writer.text(service.name, limit: Limits.nameBytes)
             writer.endpoint(service.endpoint)
             writer.integer(service.replay.rawValue)
+            writer.integer(service.http.methods.rawValue)
+            writer.integer(service.http.rangeFrom ?? .max)
         }
     }
 
@@ -100,7 +108,11 @@ extension Welcome {
                 id: ServiceID(rawValue: try reader.integer("services.id")),
                 name: try reader.text("services.name", limit: Limits.nameBytes),
                 endpoint: try reader.endpoint("services.endpoint"),
-                replay: try reader.value("services.replay", ReplayPolicy.init)
+                replay: try reader.value("services.replay", ReplayPolicy.init),
+                http: HTTPReplay(
+                    methods: try reader.value("services.methods", ReplayMethods.init),
+                    rangeFrom: try reader.rangeFrom("services.rangeFrom")
+                )
             )
         }
     }

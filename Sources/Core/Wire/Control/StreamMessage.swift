@@ -105,12 +105,21 @@ public struct ServiceDescription: Hashable, Sendable {
     public var name: String
     public var endpoint: Endpoint
     public var replay: ReplayPolicy
+    /// Counts where `replay` is `http`.
+    public var http: HTTPReplay
 
-    public init(id: ServiceID, name: String, endpoint: Endpoint, replay: ReplayPolicy) {
+    public init(
+        id: ServiceID,
+        name: String,
+        endpoint: Endpoint,
+        replay: ReplayPolicy,
+        http: HTTPReplay = HTTPReplay()
+    ) {
         self.id = id
         self.name = name
         self.endpoint = endpoint
         self.replay = replay
+        self.http = http
     }
 }
 

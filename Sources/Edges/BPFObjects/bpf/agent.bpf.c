@@ -367,6 +367,12 @@ static __always_inline int catch_up(struct __sk_buff *skb, const struct segment 
         return TC_ACT_SHOT; /* an ACK below SND.UNA: nothing in it for the client */
     if (connection->first_reply_ns == 0)
         connection->first_reply_ns = bpf_ktime_get_ns();
+    /* The agent sends what it was given, once it has judged it, and it comes by here again. */
+    if (connection->flags & BATON_CONNECTION_CHECKED) {
+        if (!bpf_map_lookup_elem(&released, &segment->key))
+            return bpf_redirect(tun_interface, 0);
+        __sync_fetch_and_and(&connection->flags, ~BATON_CONNECTION_CHECKED);
+    }
     if (end > una) {
         go_live(connection, &segment->key);
         return TC_ACT_OK;

@@ -13,6 +13,19 @@ struct {
     __uint(map_flags, BPF_F_NO_PREALLOC);
 } connections SEC(".maps");
 
+/* The agent's TUN device, set before loading: what is held back goes there. */
+const volatile __u32 tun_interface = 0;
+
+/* Connections with BATON_CONNECTION_CHECKED whose regenerated reply was found to continue what the client has. Not
+ * pinned: what an agent that died had not released stays held. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, BATON_DEFAULT_CONNECTIONS);
+    __type(key, struct baton_connection_key);
+    __type(value, __u32);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+} released SEC(".maps");
+
 /* Connections of crashed applications: nothing that their sockets still send leaves. */
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -203,6 +203,7 @@ enum baton_connection_flags {
     BATON_CONNECTION_ASSIGNED = 1 << 3, /* the kernel took the adopting ACK */
     BATON_CONNECTION_ADOPTED = 1 << 4,  /* an established socket was found for it */
     BATON_CONNECTION_IN_STEP = 1 << 5,  /* the client was seen within the adopted socket's window */
+    BATON_CONNECTION_CHECKED = 1 << 6,  /* what its socket sends in catch-up goes to the agent until it is released */
 };
 
 /* Places in the reply stream are 64-bit offsets from ISS + 1, so that a transfer may outgrow the sequence circle. */

@@ -73,6 +73,8 @@ int clinux_netlink(int protocol);                           /* with extended ack
 int clinux_raw_ip(int family, uint32_t mark);               /* SOCK_RAW, IPPROTO_RAW: the header comes from the caller */
 ssize_t clinux_raw_send4(int socket, const void *packet, size_t count, uint32_t destination_network_order);
 ssize_t clinux_raw_send6(int socket, const void *packet, size_t count, const void *destination);
+/* A TCP socket whose connection is being made, nonblocking; the address is 4 or 16 bytes in network byte order. */
+int clinux_tcp_connect(const void *address, size_t count, uint16_t port_host_order);
 int clinux_packet_socket(void);                             /* AF_PACKET, SOCK_DGRAM, receives nothing */
 int clinux_packet_membership(int socket, uint32_t interface_index, const uint8_t *address, bool member);
 ssize_t clinux_packet_send(int socket, uint32_t interface_index, uint16_t ethertype, const uint8_t *destination,

@@ -5,8 +5,8 @@ import Model
 /// A blocking client for protocols of lines, with a socket of the client's namespace.
 final class LineClient {
     let localPort: UInt16
-    private let descriptor: Int32
-    private var pending: [UInt8] = []
+    let descriptor: Int32
+    var pending: [UInt8] = []
 
     init(lab: Lab, port: UInt16) throws {
         let address = LabPlan.virtualAddress.ipv4 ?? 0
@@ -52,7 +52,7 @@ final class LineClient {
         return now
     }
 
-    private func waitReadable(_ deadline: Deadline) throws -> Bool {
+    func waitReadable(_ deadline: Deadline) throws -> Bool {
         while true {
             try Interrupts.check()
             var watch = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)

@@ -4,6 +4,7 @@ public enum ScenarioRegistry {
         takeoverScenarios,
         loadScenarios,
         requestScenarios,
+        httpScenarios,
         clientScenarios,
         directorScenarios,
         forwardingScenarios,
