@@ -59,11 +59,13 @@ extension AgentMachine {
         case (.ring(let table), .open): apply(table, now: now, into: &effects)
         case (.takeOver(let order), .open): ordered(order, now: now, into: &effects)
         case (.fence(let fence), .open): fencedByDirector(fence, into: &effects)
+        case (.yield(let fence), .open): yield(fence, into: &effects)
         case (.welcome, .closed), (.welcome, .connecting), (.welcome, .open),
             (.refused, .closed), (.refused, .connecting), (.refused, .open),
             (.ring, .closed), (.ring, .connecting), (.ring, .joining),
             (.takeOver, .closed), (.takeOver, .connecting), (.takeOver, .joining),
-            (.fence, .closed), (.fence, .connecting), (.fence, .joining):
+            (.fence, .closed), (.fence, .connecting), (.fence, .joining),
+            (.yield, .closed), (.yield, .connecting), (.yield, .joining):
             unexpected("a message of the director before its turn", into: &effects)
         case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _):
             unexpected("a message that only agents send", into: &effects)
@@ -194,6 +196,18 @@ extension AgentMachine {
 
     private mutating func fencedByDirector(_ fence: Fence, into effects: inout [AgentEffect]) {
         lose(.condemned, into: &effects)
+    }
+
+    /// The operator drains this host: silent first, then said so, so that the backup need not wait for a lease.
+    private mutating func yield(_ fence: Fence, into effects: inout [AgentEffect]) {
+        guard case .member(let slot) = standing, slot == fence.slot else {
+            unexpected("an order to yield a slot that this life does not have", into: &effects)
+            return
+        }
+        fenced = true
+        effects.append(.fence(true))
+        effects.append(.send(.sign(Sign(service: ServiceID(rawValue: 0), kind: .yielded))))
+        lose(.yielded, into: &effects)
     }
 
     /// Ends this life: silent at once and for good, then clean, then back with a new one.

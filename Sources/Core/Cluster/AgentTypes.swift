@@ -150,6 +150,8 @@ public enum LossReason: Hashable, Sendable {
     case fencedBy(BackendID)
     case refused(Refusal.Reason)
     case applicationCrashed(service: String)
+    /// The operator drains the host.
+    case yielded
     case stopped
 }
 

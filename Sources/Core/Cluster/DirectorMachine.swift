@@ -17,6 +17,8 @@ public struct DirectorMachine: Sendable {
     public internal(set) var members: [Member] = []
     /// The last take-overs, oldest first.
     public internal(set) var takeOvers: [TakeOverRecord] = []
+    /// Rising by back-end.
+    public internal(set) var drains: [Drain] = []
     public internal(set) var drops = DropCounters()
     /// The ring table as it was last sent.
     public internal(set) var table = RingTable(epoch: Epoch(rawValue: 0), members: [], slots: [])
@@ -29,6 +31,10 @@ public struct DirectorMachine: Sendable {
     /// Until here back-ends of the records may come back; the data plane keeps its old plans for as long.
     var graceUntil: Instant?
     var lastHandled: Instant?
+    /// The instant of the input that is being handled.
+    var clock = Instant(nanoseconds: 0)
+    /// When the last count of flows began.
+    var countedAt: Instant?
     var nextTick = Instant.never
     var nextWake = Instant.never
 
@@ -40,6 +46,7 @@ public struct DirectorMachine: Sendable {
     }
 
     public mutating func handle(_ input: DirectorInput, now: Instant, into effects: inout [DirectorEffect]) {
+        clock = now
         if case .configuration(let new) = input {
             configure(new, now: now, into: &effects)
         } else if configuration != nil {
@@ -57,9 +64,12 @@ public struct DirectorMachine: Sendable {
         case .received(let message, let session): received(message, from: session, now: now, into: &effects)
         case .sessionClosed(let session): sessionClosed(session, into: &effects)
         case .datagram(let datagram): received(datagram, now: now, into: &effects)
-        case .flows(let counts): counted(counts, now: now, into: &effects)
+        case .flows(let counts, let begun): counted(counts, begun: begun, now: now, into: &effects)
+        case .drain(let name, let mode): drain(name, mode, now: now, into: &effects)
+        case .undrain(let name): undrain(name, now: now, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }
+        if !drains.isEmpty { advanceDrains(now: now, into: &effects) }
     }
 
     // MARK: Configuration

@@ -13,7 +13,12 @@ extension DirectorMachine {
         }
         graceUntil = now + timings.grace
         awaitMembers(configuration, now: now)
-        for index in slots.indices { reconcile(index) }
+        restoreDrains(records, now: now)
+        for index in slots.indices {
+            // Who has listened since when is not in the records.
+            slots[index].openedAt = now
+            reconcile(index)
+        }
         for index in slots.indices { slots[index].backups = restoredBackups(of: slots[index]) }
     }
 

@@ -50,7 +50,7 @@ extension DirectorMachine {
     private func ringSuccessors() -> [(member: SlotID, successors: [SlotID])] {
         guard let configuration else { return [] }
         let order = configuration.backends.compactMap { backend(named: $0.name) }
-        let present = members.filter { $0.condition == .present }
+        let present = members.filter { $0.condition == .present && !hasLeft($0.id) }
         let ring = order.filter { id in present.contains { $0.id == id } }
         let answer = configuration.ring.backups(of: ring, count: configuration.backups)
         return zip(ring, answer).compactMap { id, backups in
@@ -69,7 +69,9 @@ extension DirectorMachine {
     ) {
         guard slots[index].holder != .retired else { return }
         let holder = holderSlot(slots[index])
-        var backups = slots[index].backups.filter { $0.slot != holder && memberIndex(slot: $0.slot) != nil }
+        var backups = slots[index].backups.filter {
+            $0.slot != holder && memberIndex(slot: $0.slot) != nil && !hasLeft(slot: $0.slot)
+        }
         if let wanted = successors.first(where: { $0.member == holder })?.successors {
             for place in backups.indices {
                 if wanted.contains(backups[place].slot) {
@@ -80,7 +82,7 @@ extension DirectorMachine {
             }
             backups.removeAll { $0.until.map { $0 <= now } ?? false }
             for slot in wanted where !backups.contains(where: { $0.slot == slot }) {
-                backups.append(Backup(slot: slot))
+                backups.append(Backup(slot: slot, since: epoch.next))
             }
         }
         while backups.count > Limits.backups {
@@ -151,7 +153,8 @@ extension DirectorMachine {
             ownerName: owner.map(ownerName) ?? "",
             epoch: epoch,
             proven: proven(slot.id, since: Epoch(rawValue: 0)),
-            contenders: slot.contenders.map(\.slot)
+            contenders: slot.contenders.map(\.slot),
+            draining: isDraining(slot.home)
         )
         return SlotPublication(
             slot: slot.id,
@@ -192,6 +195,9 @@ extension DirectorMachine {
                 effects.append(.log(.limitReached("dispatch plan of \(service.description.name)")))
             }
             new.append((id, plan))
+            for slot in plan.table.lazy.compactMap(slotIndex) where slots[slot].openedAt == nil {
+                slots[slot].openedAt = clock
+            }
         }
         for former in plans where !new.contains(where: { $0.service == former.service }) {
             effects.append(.plan(former.service, .nobody))
@@ -205,7 +211,8 @@ extension DirectorMachine {
     private func dispatchBackends(_ service: ServiceID) -> [DispatchBackend] {
         let chosen = members.compactMap { member -> DispatchBackend? in
             guard member.settledIn, member.condition == .present, member.healthy.contains(service),
-                let slot = slotIndex(member.slot), let backend = self.configuration(of: member.id)
+                !isDraining(member.id), let slot = slotIndex(member.slot), mayOpen(member, slots[slot]),
+                let backend = self.configuration(of: member.id)
             else { return nil }
             return DispatchBackend(slot: member.slot, weight: backend.weight, activeFlows: slots[slot].flows)
         }

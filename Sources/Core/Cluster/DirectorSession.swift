@@ -24,7 +24,7 @@ extension DirectorMachine {
         case .ringAcknowledged(let epoch): acknowledged(epoch, member: index, now: now, into: &effects)
         case .sign(let sign): received(sign, member: index, now: now, into: &effects)
         case .takeOverReport(let report): received(report, member: index, now: now, into: &effects)
-        case .welcome, .refused, .ring, .takeOver, .fence:
+        case .welcome, .refused, .ring, .takeOver, .fence, .yield:
             unexpected("a message that only the director sends", into: &effects)
         }
     }
@@ -204,7 +204,11 @@ extension DirectorMachine {
             return
         }
         trimAsked(slot, acknowledged: acknowledged)
-        members[index].settledIn = true
+        if !members[index].settledIn {
+            members[index].settledIn = true
+            members[index].settledAt = now
+        }
+        noteListening(members[index].slot, acknowledged: acknowledged, now: now)
         publishSlots(into: &effects)
         evaluate(now: now, into: &effects)
         updatePlans(into: &effects)
@@ -234,6 +238,9 @@ extension DirectorMachine {
             assignSlots(now: now, into: &effects)
         case .leaving:
             condemn(members[index].slot, .leaving, now: now, into: &effects)
+            assignSlots(now: now, into: &effects)
+        case .yielded:
+            condemn(members[index].slot, .planned, now: now, into: &effects)
             assignSlots(now: now, into: &effects)
         }
         updatePlans(into: &effects)

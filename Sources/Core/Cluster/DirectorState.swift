@@ -23,6 +23,12 @@ extension DirectorMachine {
         /// The director's echoes may keep this life's lease alive until here.
         public var promisedUntil = Instant(nanoseconds: 0)
         public var flows: UInt32 = 0
+        /// Flows that may still be served, at the last count.
+        public var busy: UInt32 = 0
+        /// When it was first in a dispatch plan.
+        public var openedAt: Instant?
+        /// The beginning of the last count that found no busy flow.
+        public var emptyAt: Instant?
         /// Why the last holder was lost.
         public var failure: Failure?
         /// Taken over and without flows, or retired, since.
@@ -48,6 +54,10 @@ extension DirectorMachine {
         public var slot: SlotID
         /// Set when the ring has replaced it: it stays until here for the connections that it alone knows.
         public var until: Instant?
+        /// The ring table that makes it listen.
+        public var since = Epoch(rawValue: 0)
+        /// When it was known to live by that table.
+        public var listeningSince: Instant?
     }
 
     public struct Contender: Hashable, Sendable {
@@ -72,6 +82,7 @@ extension DirectorMachine {
         public var lastSequence: UInt64 = 0
         /// It lives by a ring table that names its slot: new flows may come.
         public var settledIn = false
+        public var settledAt = Instant(nanoseconds: 0)
         public var healthy: [ServiceID] = []
         public var load: UInt32 = 0
     }
@@ -143,6 +154,7 @@ extension DirectorMachine {
             precondition(slots[index].holder == .owned(by: member.slot), "a member owns the slot of its life")
         }
         for slot in slots { checkInvariants(of: slot) }
+        precondition(zip(drains, drains.dropFirst()).allSatisfy { $0.backend < $1.backend }, "one drain a back-end")
         precondition(takeOvers.count <= Self.takeOverHistory)
     }
 

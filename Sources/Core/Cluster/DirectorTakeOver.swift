@@ -105,25 +105,29 @@ extension DirectorMachine {
     }
 
     /// The first backup that may have the slot and will hear the order; one whose services are up is preferred.
-    private func candidate(for slot: Slot, contenders: [Contender], now: Instant) -> Member? {
+    func candidate(for slot: Slot, contenders: [Contender], now: Instant) -> Member? {
         guard contenders.count < SlotRecord.contenderLimit else { return nil }
         let able = slot.backups.compactMap { backup -> Member? in
             guard let index = memberIndex(slot: backup.slot), mayTakeOver(backup.slot, contenders: contenders) else {
                 return nil
             }
             let member = members[index]
+            // Who was told to give everything away gets nothing.
+            guard !hasLeft(member.id) else { return nil }
             return member.session != nil && member.settledIn && isFresh(member, now: now) ? member : nil
         }
         let services = configuration?.services.count ?? 0
-        return able.first { $0.healthy.count >= services } ?? able.first
+        let healthy = able.filter { $0.healthy.count >= services }
+        return healthy.first { !isDraining($0.id) } ?? healthy.first ?? able.first
     }
 
     /// Whether a backup that lives may yet be able to take the slot over.
-    private func hasProspect(_ slot: Slot, contenders: [Contender]) -> Bool {
+    func hasProspect(_ slot: Slot, contenders: [Contender]) -> Bool {
         guard contenders.count < SlotRecord.contenderLimit else { return false }
         return slot.backups.contains { backup in
             guard let index = memberIndex(slot: backup.slot) else { return false }
-            return members[index].condition == .present && mayTakeOver(backup.slot, contenders: contenders)
+            return members[index].condition == .present && !hasLeft(members[index].id)
+                && mayTakeOver(backup.slot, contenders: contenders)
         }
     }
 
@@ -137,8 +141,9 @@ extension DirectorMachine {
         into effects: inout [DirectorEffect]
     ) {
         guard let victim = memberIndex(slot: life).map({ members[$0] }) else { return }
-        let failure = Failure(
-            victim: victim.id, sign: sign, lastHeartbeat: victim.lastHeartbeat ?? now, detected: now)
+        // Nothing had to be detected where the life was told to end.
+        let last = sign == .planned ? now : victim.lastHeartbeat ?? now
+        let failure = Failure(victim: victim.id, sign: sign, lastHeartbeat: last, detected: now)
         for index in held(by: life) {
             var contenders = contendersWithoutHolder(slots[index])
             // Everything but silence means that the life has fenced itself first.
@@ -260,10 +265,19 @@ extension DirectorMachine {
     // MARK: Rest
 
     /// A slot that was taken over and has no flows left is retired after its rest, and free after another.
-    mutating func counted(_ counts: [SlotFlows], now: Instant, into effects: inout [DirectorEffect]) {
+    mutating func counted(
+        _ counts: [SlotFlows],
+        begun: Instant?,
+        now: Instant,
+        into effects: inout [DirectorEffect]
+    ) {
+        countedAt = begun ?? now
         for index in slots.indices {
             let id = slots[index].id
-            slots[index].flows = counts.first { $0.slot == id }?.flows ?? 0
+            let count = counts.first { $0.slot == id }
+            slots[index].flows = count?.flows ?? 0
+            slots[index].busy = count?.busy ?? 0
+            if slots[index].busy == 0 { slots[index].emptyAt = countedAt }
             switch slots[index].holder {
             case .owned(let owner) where owner != id && slots[index].flows == 0:
                 let since = slots[index].restingSince ?? now

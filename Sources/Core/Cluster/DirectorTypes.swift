@@ -77,6 +77,8 @@ public struct SlotRecord: Hashable, Sendable {
     public var proven: [SlotID]
     /// Everybody who may still be talking for the slot while it has no settled owner.
     public var contenders: [SlotID]
+    /// The back-end that the slot was made for is draining, or drained.
+    public var draining: Bool
 
     /// Bounds of the two lists.
     public static let provenLimit = Limits.backups
@@ -91,7 +93,8 @@ public struct SlotRecord: Hashable, Sendable {
         ownerName: String,
         epoch: Epoch,
         proven: [SlotID],
-        contenders: [SlotID]
+        contenders: [SlotID],
+        draining: Bool = false
     ) {
         self.slot = slot
         self.state = state
@@ -102,6 +105,7 @@ public struct SlotRecord: Hashable, Sendable {
         self.epoch = epoch
         self.proven = proven
         self.contenders = contenders
+        self.draining = draining
     }
 }
 
@@ -142,10 +146,13 @@ public struct SlotPublication: Hashable, Sendable {
 public struct SlotFlows: Hashable, Sendable {
     public var slot: SlotID
     public var flows: UInt32
+    /// Of these, the ones that may still be served: closed ones stay in the table for a while.
+    public var busy: UInt32
 
-    public init(slot: SlotID, flows: UInt32) {
+    public init(slot: SlotID, flows: UInt32, busy: UInt32? = nil) {
         self.slot = slot
         self.flows = flows
+        self.busy = busy ?? flows
     }
 }
 
@@ -159,7 +166,12 @@ public enum DirectorInput: Sendable {
     /// A datagram whose HMAC is right.
     case datagram(Datagram)
     /// Flows of the data plane's table, counted now and then; slots that are left out have none.
-    case flows([SlotFlows])
+    ///
+    /// `begun`: when the count began; a flow that is younger may be missing.
+    case flows([SlotFlows], begun: Instant? = nil)
+    /// The operator wants a back-end free of connections.
+    case drain(String, DrainMode)
+    case undrain(String)
     /// The instant of the effect `timer` has come.
     case timer
 }
@@ -188,6 +200,8 @@ public enum FailureSign: Hashable, Sendable {
     case leaving
     /// Another life of the back-end came.
     case restarted
+    /// Drained by the operator; the host has fenced itself.
+    case planned
 
     public var name: String {
         switch self {
@@ -195,6 +209,7 @@ public enum FailureSign: Hashable, Sendable {
         case .application: "application"
         case .leaving: "leaving"
         case .restarted: "restarted"
+        case .planned: "planned"
         }
     }
 }
@@ -232,6 +247,11 @@ public enum DirectorEvent: Hashable, Sendable {
     case takeOverSettled(SlotID, by: String)
     case takeOverFinished(TakeOverRecord)
     case takeOverFailed(SlotID, by: String)
+    case drainBegun(String, DrainMode)
+    case yieldOrdered(String, SlotID)
+    /// No connection is left to it: it may be restarted.
+    case drained(String)
+    case drainEnded(String)
     case slotOrphaned(SlotID)
     case slotRetired(SlotID)
     case serviceUp(String, ServiceID)

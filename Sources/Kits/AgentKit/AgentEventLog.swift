@@ -39,6 +39,7 @@ extension LossReason {
         case .fencedBy(let backend): "\(backend) takes it over"
         case .refused(let reason): "refused (\(reason))"
         case .applicationCrashed(let service): "the application of \(service) has crashed"
+        case .yielded: "the operator drains this host"
         case .stopped: "the agent ends"
         }
     }

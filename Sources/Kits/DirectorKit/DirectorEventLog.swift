@@ -26,6 +26,10 @@ extension DirectorEvent {
                 "\(record.slot): \(report?.adopted ?? 0) of \(report?.connections ?? 0) connections taken over by \(record.backup)"
             )
         case .takeOverFailed(let slot, let backup): logger.warning("\(slot): \(backup) could not take over")
+        case .drainBegun(let name, let mode): logger.notice("\(name) is drained (\(mode.rawValue)): no new flows")
+        case .yieldOrdered(let name, let slot): logger.notice("\(name) is told to give \(slot) away")
+        case .drained(let name): logger.notice("\(name) is drained: it may be restarted")
+        case .drainEnded(let name): logger.notice("\(name) is drained no more")
         case .slotOrphaned(let slot): logger.error("\(slot) has no owner: its flows are reset")
         case .slotRetired(let slot): logger.info("\(slot) is retired")
         case .serviceUp(let name, let service): logger.notice("\(name): \(service) is up")

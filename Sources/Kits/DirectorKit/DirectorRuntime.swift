@@ -38,6 +38,7 @@ final class DirectorRuntime: @unchecked Sendable {
     private var counting: Scheduled<Void>?
     /// Methods that an operator has chosen at run time, by the service's name; they end with this process.
     private var chosenForwarding: [String: String] = [:]
+    private var isCounting = false
     private var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
 
@@ -219,20 +220,34 @@ final class DirectorRuntime: @unchecked Sendable {
     // MARK: The flow table
 
     /// Counting a million flows takes a tenth of a second: never on the control thread.
-    private func scheduleCounting() {
-        counting = loop.scheduleTask(in: .seconds(30)) { [unowned self] in
+    private func scheduleCounting(atOnce: Bool = false) {
+        // Somebody waits for the end of the last flow while a back-end is being drained.
+        let isDraining = machine.drains.contains { $0.phase == .draining }
+        let pause: TimeAmount = atOnce ? .zero : isDraining ? .milliseconds(500) : .seconds(30)
+        counting = loop.scheduleTask(in: pause) { [unowned self] in
             let flows = self.host.plane.flows
+            self.isCounting = true
+            let begun = MonotonicClock.now()
             self.walker.runIfActive(eventLoop: self.loop) { try FlowWalk.count(flows) }.whenComplete { result in
-                if case .success(let counts) = result { self.handle(.flows(counts)) }
+                if case .success(let counts) = result { self.handle(.flows(counts, begun: begun)) }
+                self.isCounting = false
                 self.scheduleCounting()
             }
         }
+    }
+
+    /// A drain has begun: counts now, unless a count is under way, whose end makes the next one come soon.
+    func countSoon() {
+        guard !isCounting else { return }
+        counting?.cancel()
+        scheduleCounting(atOnce: true)
     }
 
     // MARK: Admin
 
     private func answer(_ request: AdminRequest) -> AdminAnswer {
         switch request.command {
+        case "drain", "undrain", "drain-status": return answerDrain(request) ?? .failure("not a request")
         case "status": return .encoding(status())
         case "flows":
             let flows = host.plane.flows
@@ -245,7 +260,9 @@ final class DirectorRuntime: @unchecked Sendable {
             )
         case "service-forwarding": return changeForwarding(request.arguments)
         case let other:
-            return .failure("unknown command \"\(other)\"; a director knows: status, flows, service-forwarding")
+            return .failure(
+                "unknown command \"\(other)\"; a director knows: status, flows, service-forwarding, drain, undrain, "
+                    + "drain-status")
         }
     }
 

@@ -14,18 +14,24 @@ enum FlowWalk {
     private static let idle: UInt64 = 3600 * 1_000_000_000
     private static let closingIdle: UInt64 = 120 * 1_000_000_000
 
+    /// A closed flow that has been idle for so long is certainly not served any more, unless its server thinks for longer
+    /// about a request whose client has closed its half.
+    private static let servedIdle: UInt64 = 10 * 1_000_000_000
+
     /// Living flows of each slot.
     static func count(_ flows: BPFMap<baton_flow_key, baton_flow>) throws -> [SlotFlows] {
         var counts = [UInt32](repeating: 0, count: Limits.slots)
+        var busy = counts
         let now = MonotonicClock.now().nanoseconds
         try flows.forEach { _, flow in
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
             guard Int(flow.slot) < counts.count, age < (isClosing ? closingIdle : idle) else { return }
             counts[Int(flow.slot)] += 1
+            if !isClosing || age < servedIdle { busy[Int(flow.slot)] += 1 }
         }
         return counts.indices.filter { counts[$0] > 0 }.map {
-            SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0])
+            SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0], busy: busy[$0])
         }
     }
 

@@ -21,6 +21,7 @@ extension baton_slot_record {
                 bytes.storeBytes(of: slot.rawValue, toByteOffset: index * 2, as: UInt16.self)
             }
         }
+        flags = record.draining ? UInt16(BATON_RECORD_DRAINING.rawValue) : 0
         let contenders = record.contenders.prefix(SlotRecord.contenderLimit)
         contender_count = UInt8(contenders.count)
         withUnsafeMutableBytes(of: &self.contenders) { bytes in
@@ -54,7 +55,8 @@ extension SlotRecord {
             proven: withUnsafeBytes(of: record.proven) { slots($0, record.proven_count, SlotRecord.provenLimit) },
             contenders: withUnsafeBytes(of: record.contenders) {
                 slots($0, record.contender_count, SlotRecord.contenderLimit)
-            }
+            },
+            draining: record.flags & UInt16(BATON_RECORD_DRAINING.rawValue) != 0
         )
     }
 }

@@ -51,8 +51,10 @@ struct StatusReport {
             let id = machine.backendID(backend.name) ?? BackendID(rawValue: UInt16(index))
             let member = machine.members.first { $0.id == id }
             let state: String
+            let drain = machine.drainStatus(backend.name).state
             switch member?.condition {
-            case nil: state = "absent"
+            case .present where drain != "none": state = drain
+            case nil: state = drain == "none" ? "absent" : drain
             case .silent: state = "suspect"
             case .present: state = member?.healthy.isEmpty ?? true ? "application-down" : "live"
             }

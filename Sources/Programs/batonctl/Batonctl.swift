@@ -6,9 +6,11 @@ import ControlPlane
 struct Batonctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "batonctl",
-        abstract: "Asks a Baton daemon what it knows.",
+        abstract: "Asks a Baton daemon what it knows, and drains back-ends.",
         discussion: "See batonctl(8).",
-        subcommands: [StatusCommand.self, FlowsCommand.self, ServiceCommand.self]
+        subcommands: [
+            StatusCommand.self, FlowsCommand.self, ServiceCommand.self, DrainCommand.self, UndrainCommand.self,
+        ]
     )
 
     @Option(help: "The daemon's socket.")

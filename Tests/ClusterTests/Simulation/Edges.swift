@@ -98,6 +98,8 @@ extension World {
                 mix(99)
                 events.append(event)
                 if case .slotOrphaned = event { counts.orphans += 1 }
+                if case .yieldOrdered = event { counts.yields += 1 }
+                if case .drained(let name) = event { checkDrained(name) }
                 trace("director: \(event)")
             }
         }

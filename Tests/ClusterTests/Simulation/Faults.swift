@@ -12,6 +12,7 @@ enum Fault {
     case powerOff(Int, downtime: TrueTime)
     case applicationCrash(Int, downtime: TrueTime)
     case stopAgent(Int, downtime: TrueTime)
+    case drain(Int, DrainMode)
 }
 
 extension World {
@@ -84,6 +85,7 @@ extension World {
             applicationUp[node] = false
             give(node, .agent(.applicationCrashed(service: "www")))
             queue.push(.heal(fault), at: now + downtime)
+        case .drain(let node, let mode): give(0, .director(.drain(name(node), mode)))
         case .stopAgent(let node, let downtime):
             give(node, .agent(.stop))
             kill(node)
@@ -98,6 +100,7 @@ extension World {
             nodes[node].powered = true
             queue.push(.start(node: node), at: now)
         case .applicationCrash(let node, _): applicationUp[node] = true
+        case .drain(let node, _): give(0, .director(.undrain(name(node))))
         case .freeze, .killProcess, .stopAgent: break
         }
     }

@@ -22,6 +22,8 @@ final class World {
         /// Chance in 10,000 that a process dies between two effects of one step.
         var deathBetweenEffects = 0
         var trace = false
+        /// Flows are counted, and back-ends drained.
+        var drains = false
     }
 
     enum Sabotage: CaseIterable {
@@ -84,6 +86,7 @@ final class World {
         case start(node: Int)
         case fault(Fault)
         case heal(Fault)
+        case count
     }
 
     var plan: Plan
@@ -103,6 +106,9 @@ final class World {
     var violations: [String] = []
     var applicationUp: [Bool] = []
     var counts = Counts()
+    /// Flows of each slot, and the random numbers of their ends: their own, so that other runs stay what they were.
+    var flows: [SlotID: UInt32] = [:]
+    var flowRandom: SimulationRandom
     /// A digest of everything that happened: the same for the same seed.
     var digest: UInt64 = 0
 
@@ -114,6 +120,8 @@ final class World {
         var fencesAcknowledged = 0
         var orphans = 0
         var steps = 0
+        var yields = 0
+        var drained = 0
     }
 
     static let timings = ClusterTimings(
@@ -123,6 +131,7 @@ final class World {
     init(_ plan: Plan) {
         self.plan = plan
         random = SimulationRandom(seed: plan.seed)
+        flowRandom = SimulationRandom(seed: plan.seed ^ 0xd4a1)
         for _ in 0...plan.agents {
             let clock = NodeClock(
                 offset: UInt64(random.number(1_000_000_000...1_000_000_000_000_000)),
@@ -133,6 +142,7 @@ final class World {
         queue.push(.start(node: 0), at: 0)
         for node in 1...plan.agents { queue.push(.start(node: node), at: random.milliseconds(0...50)) }
         queue.push(.healthCheck, at: 1)
+        if plan.drains { queue.push(.count, at: 2) }
     }
 
     func run(until end: TrueTime) {
@@ -188,6 +198,7 @@ final class World {
         case .start(let node): start(node)
         case .fault(let fault): strike(fault)
         case .heal(let fault): heal(fault)
+        case .count: countFlows()
         }
     }
 

@@ -29,7 +29,7 @@ extension StreamMessage {
             body.text(refusal.text, limit: 255)
         case .ring(let table): table.write(to: &body)
         case .takeOver(let order): order.write(to: &body)
-        case .fence(let fence): fence.write(to: &body)
+        case .fence(let fence), .yield(let fence): fence.write(to: &body)
         }
         return body.bytes
     }
@@ -45,6 +45,7 @@ extension StreamMessage {
         case .ring: 7
         case .takeOver: 8
         case .fence: 9
+        case .yield: 20
         }
     }
 
@@ -71,6 +72,9 @@ extension StreamMessage {
         case 9:
             reader.message = "fence"
             self = .fence(try Fence(from: &reader))
+        case 20:
+            reader.message = "yield"
+            self = .yield(try Fence(from: &reader))
         default: throw reader.failure("kind", .unknownValue(UInt64(kind)))
         }
         try reader.finish()

@@ -18,6 +18,8 @@ public enum StreamMessage: Hashable, Sendable {
     case takeOver(TakeOverOrder)
     /// The director has given this slot to another: be silent at once, and come back with a new life.
     case fence(Fence)
+    /// The operator drains this back-end: be silent at once, say so by a sign, and come back with a new life.
+    case yield(Fence)
 }
 
 /// The first message of an agent.
@@ -162,6 +164,8 @@ public struct Sign: Hashable, Sendable {
         case crashed = 4
         /// The agent ends. The sender has fenced itself, for good in this life.
         case leaving = 5
+        /// The order to yield was obeyed. The sender has fenced itself, for good in this life.
+        case yielded = 6
     }
 
     public var service: ServiceID

@@ -114,6 +114,10 @@ struct baton_slot {
 };
 BATON_ASSERT_SIZE(struct baton_slot, 16);
 
+enum baton_slot_record_flags {
+    BATON_RECORD_DRAINING = 1 << 0, /* the operator has drained the back-end that the slot was made for */
+};
+
 /* What the daemon must find again after a restart; the data plane never reads it. */
 struct baton_slot_record {
     baton_u8 backend[32];       /* name, zero-padded */
@@ -126,7 +130,7 @@ struct baton_slot_record {
     baton_u8 contender_count;
     baton_u16 proven[3];        /* backups whose silence certainly ends the lease of this slot's life */
     baton_u16 contenders[4];    /* who may still be talking for the slot */
-    baton_u16 padding;
+    baton_u16 flags;            /* enum baton_slot_record_flags */
 };
 BATON_ASSERT_SIZE(struct baton_slot_record, 104);
 

@@ -9,6 +9,7 @@ public enum ScenarioRegistry {
         directorScenarios,
         forwardingScenarios,
         agentScenarios,
+        drainScenarios,
         hostileScenarios,
         benchScenarios,
     ].flatMap { $0 }
