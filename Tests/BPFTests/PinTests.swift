@@ -52,6 +52,8 @@ import Testing
         try namespace.enter {
             let interface = try interfaceIndex("eth0")
             try DirectorPlane.remove(pins: folder.path)
+            // The kernel lets go of the link a moment after its last reference (bpf_link_put defers to a worker).
+            for _ in 0..<100 where try BPFLink.xdpMode(of: interface) != nil { usleep(10_000) }
             #expect(try BPFLink.xdpMode(of: interface) == nil)
         }
     }
