@@ -60,7 +60,7 @@ extension World {
             mix(UInt64(node))
             if case .fenceAcknowledged = event { counts.fencesAcknowledged += 1 }
             trace("\(name(node)): \(event)")
-        case .services, .peerHandshake: break
+        case .services, .peerHandshake, .peerReplies: break
         }
     }
 
