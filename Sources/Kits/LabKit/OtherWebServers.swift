@@ -29,7 +29,6 @@ extension WebServer {
         server.port = 80
         server.username = "www-data"
         server.groupname = "www-data"
-        server.errorlog = "\(prefix)/error.log"
         server.max-keep-alive-idle = 65
         mimetype.assign = ( "" => "application/octet-stream" )
 
@@ -41,7 +40,6 @@ extension WebServer {
         {
             auto_https off
             admin off
-            persist_config off
         }
         :80 {
             root * \(root)

@@ -90,6 +90,12 @@ struct WebServer {
                     etag off;
                     add_header Last-Modified "";
                 }
+                # Compressed on the fly, in chunks.
+                location /zipped/ {
+                    alias \(root)/;
+                    gzip on;
+                    gzip_types *;
+                }
                 # Takes a whole request body before it answers.
                 location = /upload {
                     default_type text/plain;

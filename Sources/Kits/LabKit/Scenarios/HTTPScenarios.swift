@@ -2,46 +2,73 @@ import Glibc
 import Model
 
 /// Services that are replayed as HTTP.
-let httpScenarios: [Scenario] =
-    [
-        Scenario(
-            "http-range",
-            "replay: http; a 200 MB download, its server gone in the middle: only the rest is regenerated."
-        ) { try download($0, server: .nginx) { try expect($0 < 100_000, "\($0) bytes were caught up") } },
-        Scenario(
-            "http-full",
-            "The same with range_from: off: the whole reply is regenerated, what the client has is swallowed."
-        ) { context in
-            try download(context, server: .nginx, settings: ["range_from: off"]) {
-                try expect($0 > 1_000_000, "only \($0) bytes were caught up")
-            }
-        },
-        Scenario(
-            "http-own-range",
-            "A client that asked for a range itself: its range is narrowed."
-        ) { context in
-            try download(context, server: .nginx, range: 1_000_000...150_999_999) {
-                try expect($0 < 100_000, "\($0) bytes were caught up")
-            }
-        },
-        Scenario(
-            "http-differs",
-            "Another file of the same name and length on the other servers: an RST, counted as reply-differs.",
-            run: otherFile),
-        Scenario(
-            "http-keep-alive",
-            "A POST that was answered, then a GET on the same connection: only the GET is asked again.",
-            run: keepAlive),
-        Scenario(
-            "http-post",
-            "A POST that is being worked on: an RST, counted as method-not-allowed; with methods: all it is answered.",
-            run: post),
-        Scenario(
-            "http-unproven",
-            "A reply without validators, half received: an RST, counted as reply-unknown.",
-            run: unproven),
-    ]
-    + [WebServerKind.apache, .lighttpd, .caddy].flatMap { kind in
+let httpScenarios: [Scenario] = nginxHTTP + otherServersHTTP
+
+private let nginxHTTP: [Scenario] = [
+    Scenario(
+        "http-range",
+        "replay: http; a 200 MB download, its server gone in the middle: only the rest is regenerated."
+    ) { try download($0, server: .nginx) { try expect($0 < 100_000, "\($0) bytes were caught up") } },
+    Scenario(
+        "http-full",
+        "The same with range_from: off: the whole reply is regenerated, what the client has is swallowed."
+    ) { context in
+        try download(context, server: .nginx, settings: ["range_from: off"]) {
+            try expect($0 > 1_000_000, "only \($0) bytes were caught up")
+        }
+    },
+    Scenario(
+        "http-own-range",
+        "A client that asked for a range itself: its range is narrowed."
+    ) { context in
+        try download(context, server: .nginx, range: 1_000_000...150_999_999) {
+            try expect($0 < 100_000, "\($0) bytes were caught up")
+        }
+    },
+    Scenario(
+        "http-differs",
+        "Another file of the same name and length on the other servers: an RST, counted as reply-differs.",
+        run: otherFile),
+    Scenario(
+        "http-keep-alive",
+        "A POST that was answered, then a GET on the same connection: only the GET is asked again.",
+        run: keepAlive),
+    Scenario(
+        "http-post",
+        "A POST that is being worked on: an RST, counted as method-not-allowed; with methods: all it is answered.",
+        run: post),
+    Scenario(
+        "http-unproven",
+        "A reply without validators, half received: an RST, counted as reply-unknown.",
+        run: { try unproven($0, "GET /bare/large.bin HTTP/1.1\r\nHost: a\r\n\r\n") }),
+    Scenario(
+        "http-gzip",
+        "A reply that is compressed on the fly, half received: an RST, counted as reply-unknown.",
+        run: { try unproven($0, "GET /zipped/large.bin HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n") }),
+    Scenario(
+        "http-upload",
+        "A PUT of 8 MB with Expect: 100-continue, its server gone in the middle: asked again, and answered."
+    ) { try upload($0, []) },
+    Scenario(
+        "http-upload-chunked",
+        "The same in chunks."
+    ) { try upload($0, ["--header", "Transfer-Encoding: chunked"]) },
+    Scenario(
+        "http-nginx-copies",
+        "Copies with other inodes and nanoseconds: nginx's tags agree, and the download goes on."
+    ) { try copies($0, .nginx, sameDate: false, agree: true) },
+    Scenario(
+        "http-apache-copies",
+        "The same with Apache, whose tags hold microseconds: an RST, counted as reply-differs."
+    ) { try copies($0, .apache, sameDate: false, agree: false) },
+    Scenario(
+        "http-lighttpd-copies",
+        "Copies with other inodes and equal times: lighttpd's tags differ; an RST, counted as reply-differs."
+    ) { try copies($0, .lighttpd, sameDate: true, agree: false) },
+]
+
+private let otherServersHTTP: [Scenario] =
+    [WebServerKind.apache, .lighttpd, .caddy].flatMap { (kind: WebServerKind) -> [Scenario] in
         [
             Scenario(
                 "http-\(kind.rawValue)",
@@ -93,7 +120,6 @@ private func download(
         let report = try lab.finishedTakeover(of: victim, after: failure)
         var figures = report.figures(failure: failure)
         figures["caught_up_bytes"] = .integer(Int64(report.caughtUpBytes))
-        figures["stall_ms"] = .number(result.longestArrivalGap?.milliseconds ?? 0)
         if let range {
             try expect(result.bytes == range.count, "\(result.bytes) bytes of \(range.count); \(result.error)")
             try expect(result.sha256 == lab.hash(of: range), "another SHA-256")
@@ -208,17 +234,64 @@ private func post(_ context: ScenarioContext) throws -> Figures {
     return figures
 }
 
-private func unproven(_ context: ScenarioContext) throws -> Figures {
+private func unproven(_ context: ScenarioContext, _ request: String) throws -> Figures {
     try context.withLab(options(.nginx)) { lab in
-        // A file that says nothing of itself: its place in the configuration has neither tag nor date.
         let client = try LineClient(lab: lab, port: LabPlan.port)
-        try client.send("GET /bare/large.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+        try client.send(request)
         _ = try client.head()
         _ = try client.readBody(bytes: 2_000_000)
         let victim = try lab.server(ofClientPort: client.localPort)
         let failure = try lab.kill(victim, how: .link)
         try client.readToReset(timeout: 5)
         return try lab.expectReset(victim, failure, "reply-unknown")
+    }
+}
+
+private func upload(_ context: ScenarioContext, _ more: [String]) throws -> Figures {
+    try context.withLab(options(.nginx, ["methods: idempotent"])) { lab in
+        let file = lab.plan.directory + "/upload.bin"
+        _ = try PublishedFile.create(at: file, path: "/upload.bin", size: 8_000_000, seed: 3)
+        var request = Download.Request(url: "http://\(lab.target)/upload", rate: 2_000_000)
+        request.options = ["--upload-file", file, "--header", "Expect: 100-continue", "--max-time", "60"] + more
+        let download = try Download(lab: lab, request)
+        defer { download.cancel() }
+        try waitUntil("curl's connection", timeout: 10) { download.localPort != nil }
+        guard let port = download.localPort else { throw LabError.failed("curl has no port") }
+        pause(milliseconds: 2000)
+        let victim = try lab.server(ofClientPort: port)
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut while it takes an upload")
+        let result = try download.result(timeout: 60)
+        let report = try lab.settledTakeover(of: victim, after: failure)
+        try expect(result.exitCode == 0 && result.httpStatus == 200, "curl: \(result.exitCode) \(result.error); \(report.reset)")
+        try expect(result.bytes == "taken\n".utf8.count, "\(result.bytes) bytes of reply")
+        return report.figures(failure: failure)
+    }
+}
+
+/// Every server has a copy of its own, with its own inode and a time of modification.
+private func copies(_ context: ScenarioContext, _ kind: WebServerKind, sameDate: Bool, agree: Bool) throws -> Figures {
+    try context.withLab(options(kind)) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        for (index, node) in lab.plan.webNodes.enumerated() {
+            let path = try lab.webDirectory(node) + "/large.bin"
+            let date = "@1700000000" + (sameDate ? "" : ".\(index + 1)")
+            let copy = "cp \(path) \(path).new && touch -d \(date) \(path).new && mv \(path).new \(path)"
+            try require(["sh", "-c", copy], timeout: 30)
+        }
+        let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
+        defer { download.cancel() }
+        let port = try lab.connected(download, bytes: 30_000_000)
+        let victim = try lab.server(ofClientPort: port)
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut; each server has a copy of its own")
+        let result = try download.result(timeout: 60)
+        guard agree else {
+            try expect([18, 56].contains(result.exitCode), "curl ended with \(result.exitCode) \(result.error)")
+            return try lab.expectReset(victim, failure, "reply-differs")
+        }
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        return try lab.finishedTakeover(of: victim, after: failure).figures(failure: failure)
     }
 }
 
