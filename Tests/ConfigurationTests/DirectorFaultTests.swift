@@ -3,7 +3,7 @@ import Testing
 @testable import Configuration
 
 private let keys =
-    "interface, services, backends, heartbeat, detector, backups, control, flows, state, socket, key, xdp, log"
+    "interface, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, xdp, log"
 private let interfaceExpected = "expected the name of a network interface, 1 to 15 bytes, e.g. eth0"
 private let servicesExpected =
     "expected a list of 1 to 256 entries with the keys name, address, policy, replay and forwarding"
@@ -334,7 +334,7 @@ private let otherFaults = [
     Fault(
         "a section that is a text",
         directorText(more: "heartbeat: 10ms\n"),
-        "d:7:12: heartbeat: \"10ms\" is not a mapping; expected a mapping with the keys interval and window"
+        "d:7:12: heartbeat: \"10ms\" is not a mapping; expected a mapping with the keys interval, window and threshold"
     ),
     Fault(
         "backups, flows and port out of range",
@@ -351,8 +351,8 @@ private let otherFaults = [
     ),
     Fault(
         "an unknown detector, attachment and log level",
-        directorText(more: "detector: phi\nxdp: navite\nlog: {level: warn}\n"),
-        "d:7:11: detector: \"phi\" is not a failure detection module; expected window\n"
+        directorText(more: "detector: psi\nxdp: navite\nlog: {level: warn}\n"),
+        "d:7:11: detector: \"psi\" is not a failure detection module; expected window\n"
             + "d:8:6: xdp: \"navite\" is not a way to attach XDP; expected native, generic or auto; "
             + "did you mean \"native\"?\n"
             + "d:9:14: log.level: \"warn\" is not a log level; "

@@ -19,6 +19,9 @@ public struct DirectorMachine: Sendable {
     public internal(set) var takeOvers: [TakeOverRecord] = []
     /// Rising by back-end.
     public internal(set) var drains: [Drain] = []
+    /// Runs of the fence command that have ended, and those of them that failed.
+    public internal(set) var fenceCommands: UInt64 = 0
+    public internal(set) var fenceFailures: UInt64 = 0
     public internal(set) var drops = DropCounters()
     /// The ring table as it was last sent.
     public internal(set) var table = RingTable(epoch: Epoch(rawValue: 0), members: [], slots: [])
@@ -66,6 +69,8 @@ public struct DirectorMachine: Sendable {
         case .datagram(let datagram): received(datagram, now: now, into: &effects)
         case .flows(let counts, let begun): counted(counts, begun: begun, now: now, into: &effects)
         case .drain(let name, let mode): drain(name, mode, now: now, into: &effects)
+        case .fenceCommandEnded(let slot, let failure):
+            fenced(slot, failure: failure, now: now, into: &effects)
         case .undrain(let name): undrain(name, now: now, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }

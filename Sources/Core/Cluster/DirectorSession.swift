@@ -329,6 +329,7 @@ extension DirectorMachine {
 
     private mutating func recover(_ index: Int, now: Instant, into effects: inout [DirectorEffect]) {
         members[index].condition = .present
+        members[index].fencing = .none
         for held in held(by: members[index].slot) { slots[held].reachable = true }
         effects.append(.log(.recovered(name(of: members[index].id))))
         rebuild(now: now, into: &effects)

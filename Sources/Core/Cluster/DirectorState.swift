@@ -77,6 +77,7 @@ extension DirectorMachine {
         public var slot: SlotID
         public var session: SessionID?
         public var condition = Condition.present
+        public var fencing = Fencing.none
         public var detector: any FailureDetector
         public var lastHeartbeat: Instant?
         public var lastSequence: UInt64 = 0

@@ -24,8 +24,12 @@ extension DirectorMachine {
     mutating func assignSlots(now: Instant, into effects: inout [DirectorEffect]) {
         // Each round condemns one life.
         for _ in 0...members.count {
-            guard let victim = members.first(where: { isReplaceable($0, now: now) }) else { break }
-            condemn(victim.slot, .host, now: now, into: &effects)
+            var victim: SlotID?
+            for index in members.indices where victim == nil && isReplaceable(members[index], now: now) {
+                if isFenced(index, now: now, into: &effects) { victim = members[index].slot }
+            }
+            guard let victim else { break }
+            condemn(victim, .host, now: now, into: &effects)
         }
         for member in members {
             guard case .silent(let since) = member.condition, now - since >= patience else { continue }

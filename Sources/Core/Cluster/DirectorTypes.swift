@@ -41,6 +41,8 @@ public struct DirectorConfiguration: Sendable {
     public var backups: Int
     public var ring: any RingModule
     public var detector: DetectorFactory
+    /// Whether a command must have succeeded before a silent back-end's slots are given away.
+    public var fencesByCommand: Bool
     /// Fixed by the first configuration; later ones cannot change it.
     public var timings: ClusterTimings
 
@@ -50,6 +52,7 @@ public struct DirectorConfiguration: Sendable {
         backups: Int = 1,
         ring: any RingModule,
         detector: @escaping DetectorFactory,
+        fencesByCommand: Bool = false,
         timings: ClusterTimings = ClusterTimings()
     ) {
         self.backends = backends
@@ -57,6 +60,7 @@ public struct DirectorConfiguration: Sendable {
         self.backups = backups
         self.ring = ring
         self.detector = detector
+        self.fencesByCommand = fencesByCommand
         self.timings = timings
     }
 }
@@ -172,6 +176,8 @@ public enum DirectorInput: Sendable {
     /// The operator wants a back-end free of connections.
     case drain(String, DrainMode)
     case undrain(String)
+    /// The answer to the effect `fenceCommand`: why it failed, or nil.
+    case fenceCommandEnded(SlotID, failure: String?)
     /// The instant of the effect `timer` has come.
     case timer
 }
@@ -185,6 +191,8 @@ public enum DirectorEffect: Hashable, Sendable {
     /// The slot map and the slot's record.
     case publish(SlotPublication)
     case plan(ServiceID, DispatchPlan)
+    /// Run the operator's fence command for a back-end (name, slot of its life, address); not awaited.
+    case fenceCommand(String, SlotID, IPAddress)
     /// When to call `timer`; replaces the former instant.
     case timer(Instant)
     case log(DirectorEvent)
@@ -247,6 +255,10 @@ public enum DirectorEvent: Hashable, Sendable {
     case takeOverSettled(SlotID, by: String)
     case takeOverFinished(TakeOverRecord)
     case takeOverFailed(SlotID, by: String)
+    case fenceStarted(String)
+    case fenceSucceeded(String)
+    /// Its take-over does not happen now.
+    case fenceFailed(String, String)
     case drainBegun(String, DrainMode)
     case yieldOrdered(String, SlotID)
     /// No connection is left to it: it may be restarted.

@@ -19,7 +19,7 @@ public struct DirectorStatus: Codable, Sendable {
         public var name: String
         public var address: String
         public var weight: Int
-        /// `absent`, `live`, `suspect`, `application-down`; `draining`, `moving`, `drained` by `batonctl drain`.
+        /// `absent`, `live`, `suspect`, `fence-failed`, `application-down`; `draining`, `moving`, `drained` by `batonctl drain`.
         public var state: String
         public var slot: Int?
         /// The names of its backups, in order.

@@ -15,6 +15,8 @@ public struct DirectorConfiguration: Hashable, Sendable {
     public var heartbeat: Heartbeat
     /// `detector`: the failure detection module. Name of a module; default `window`.
     public var detector: String
+    /// `fence`: the command that must succeed before a silent back-end is taken over; nil: none is run.
+    public var fence: Fence?
     /// `backups`: N, the successors on the ring that back each back-end up. Whole number 1...3; default 1. Where
     /// there are fewer other back-ends than N, those are all that there is.
     public var backups: Int
@@ -41,6 +43,7 @@ public struct DirectorConfiguration: Hashable, Sendable {
         backends: [Backend],
         heartbeat: Heartbeat = Heartbeat(),
         detector: String = "window",
+        fence: Fence? = nil,
         backups: Int = 1,
         control: Control = Control(),
         flows: Flows = Flows(),
@@ -55,6 +58,7 @@ public struct DirectorConfiguration: Hashable, Sendable {
         self.backends = backends
         self.heartbeat = heartbeat
         self.detector = detector
+        self.fence = fence
         self.backups = backups
         self.control = control
         self.flows = flows
@@ -131,10 +135,32 @@ extension DirectorConfiguration {
         public var interval: Interval
         /// `window`: silence that counts as a failure. Duration 3ms...1m, three intervals at least; default 50ms.
         public var window: Interval
+        /// `threshold`: for the detector `phi`, how improbable a silence must be, 10 to the minus this. Whole number 1...16;
+        /// default 8.
+        public var threshold: Int
 
-        public init(interval: Interval = .milliseconds(10), window: Interval = .milliseconds(50)) {
+        public init(
+            interval: Interval = .milliseconds(10),
+            window: Interval = .milliseconds(50),
+            threshold: Int = 8
+        ) {
             self.interval = interval
             self.window = window
+            self.threshold = threshold
+        }
+    }
+
+    /// `fence`: the operator's way to make sure that a silent back-end is off.
+    public struct Fence: Hashable, Sendable {
+        /// `command`: the program, by an absolute path, and its arguments; the back-end's name and address are appended.
+        /// List of 1 to 32 words; required.
+        public var command: [String]
+        /// `timeout`: after which the command is killed and counts as failed. Duration 100ms...5m; default 10s.
+        public var timeout: Interval
+
+        public init(command: [String], timeout: Interval = .seconds(10)) {
+            self.command = command
+            self.timeout = timeout
         }
     }
 

@@ -51,12 +51,13 @@ extension DirectorConfiguration {
             interface: interface,
             services: services,
             backends: backends,
-            heartbeat: root.section("heartbeat", keys: "interval and window") { Heartbeat(section: $0) },
+            heartbeat: root.section("heartbeat", keys: "interval, window and threshold") { Heartbeat(section: $0) },
             detector: root.value(
                 "detector",
                 .oneOf(modules.detectors, what: "a failure detection module"),
                 default: "window"
             ),
+            fence: root.optionalSection("fence", keys: "command and timeout") { Fence(section: $0) },
             backups: root.value("backups", .integer(in: 1...Limits.backups), default: 1),
             control: root.section("control", keys: "address and port") { Control(section: $0) },
             flows: root.section("flows", keys: "size") { Flows(section: $0) },
@@ -181,6 +182,7 @@ extension DirectorConfiguration.Heartbeat {
         let faults = section.reader.diagnostics.count
         interval = section.value("interval", .duration(in: .milliseconds(1) ... .seconds(1)), default: interval)
         window = section.value("window", .duration(in: .milliseconds(3) ... .seconds(60)), default: window)
+        threshold = section.value("threshold", .integer(in: 1...16), default: threshold)
         guard section.reader.diagnostics.count == faults, window < interval * 3 else { return }
         // Whichever of the two the file has; with both, the window.
         let hasWindow = section.reader.places[section.child("window")] != nil
@@ -199,6 +201,17 @@ extension DirectorConfiguration.Heartbeat {
                 remedy: "add \"window: \(durationText(interval * 5))\""
             )
         }
+    }
+}
+
+extension DirectorConfiguration.Fence {
+    fileprivate init(section: Section) {
+        self.init(
+            command: section.words(
+                "command", limit: 32, first: .path(example: "/usr/local/sbin/power-off"), others: .argument),
+            timeout: section.value(
+                "timeout", .duration(in: .milliseconds(100) ... .seconds(300)), default: .seconds(10))
+        )
     }
 }
 

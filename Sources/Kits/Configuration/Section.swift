@@ -89,6 +89,39 @@ final class Section {
         return value
     }
 
+    /// The mapping below a key that may be absent; nil where it is.
+    func optionalSection<Value>(_ key: String, keys: String, _ body: (Section) -> Value) -> Value? {
+        guard pairs.contains(where: { $0.key == key }) else {
+            _ = node(key)
+            return nil
+        }
+        return section(key, keys: keys, body)
+    }
+
+    /// The list of scalars below a key.
+    func words<Value>(_ key: String, limit: Int, first: ValueKind<Value>, others: ValueKind<Value>) -> [Value] {
+        let path = child(key)
+        let expected = "a list of 1 to \(limit) words, the first \(first.expected)"
+        guard let node = node(key) else {
+            if isPresent { reader.report(path, at: position, "the key is missing", expected: expected) }
+            return []
+        }
+        guard case .sequence(let sequence) = node else {
+            let problem = "\(Section.describe(node)) is not a list"
+            reader.report(path, at: reader.position(of: node), problem, expected: expected)
+            return []
+        }
+        guard (1...limit).contains(sequence.count) else {
+            let problem = sequence.isEmpty ? "the list is empty" : "the list has \(sequence.count) entries"
+            reader.report(path, at: reader.position(of: node), problem, expected: expected)
+            return []
+        }
+        reader.place(path, at: reader.position(of: node))
+        return sequence.enumerated().compactMap { index, node in
+            read(node, "\(path)[\(index)]", index == 0 ? first : others)
+        }
+    }
+
     /// The list of mappings below a key.
     func list<Element>(
         _ key: String,

@@ -104,6 +104,17 @@ extension ValueKind where Value == String {
         }
     }
 
+    /// One argument of a command.
+    static var argument: ValueKind<String> {
+        ValueKind(expected: "a word of at most 4095 bytes without control characters") { scalar in
+            guard scalar.text.utf8.count <= 4095 else { return .fault("the word is too long") }
+            guard scalar.text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+                return .fault("\(quoted(scalar.text)) has a control character")
+            }
+            return .value(scalar.text)
+        }
+    }
+
     /// The path of a unix socket: `sun_path` has 108 bytes with the zero at the end (unix(7)).
     static func socketPath(example: String) -> ValueKind<String> { path(limit: 107, example: example) }
 }

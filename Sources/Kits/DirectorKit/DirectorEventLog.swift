@@ -26,6 +26,10 @@ extension DirectorEvent {
                 "\(record.slot): \(report?.adopted ?? 0) of \(report?.connections ?? 0) connections taken over by \(record.backup)"
             )
         case .takeOverFailed(let slot, let backup): logger.warning("\(slot): \(backup) could not take over")
+        case .fenceStarted(let name): logger.notice("\(name) is silent: the fence command runs")
+        case .fenceSucceeded(let name): logger.notice("\(name): the fence command has succeeded")
+        case .fenceFailed(let name, let why):
+            logger.error("\(name) is not taken over: the fence command failed: \(why); it is run again in 10 s")
         case .drainBegun(let name, let mode): logger.notice("\(name) is drained (\(mode.rawValue)): no new flows")
         case .yieldOrdered(let name, let slot): logger.notice("\(name) is told to give \(slot) away")
         case .drained(let name): logger.notice("\(name) is drained: it may be restarted")

@@ -27,6 +27,8 @@ final class DirectorRuntime: @unchecked Sendable {
     private let key: ControlPlane.ClusterKey
     private let registry: ModuleRegistry
     private let walker = NIOThreadPool(numberOfThreads: 1)
+    /// Waits for fence commands, several at a time.
+    private let fencer = NIOThreadPool(numberOfThreads: 4)
     private var listener: SecureListener?
     private var datagrams: AuthenticatedDatagrams?
     private var admin: AdminSocket?
@@ -65,6 +67,7 @@ final class DirectorRuntime: @unchecked Sendable {
     func start(onFatal: @escaping (any Error) -> Void) throws {
         self.onFatal = onFatal
         walker.start()
+        fencer.start()
         let address = configuration.control.address ?? host.address
         let bind = Endpoint(address: address, port: configuration.control.port)
         datagrams = try AuthenticatedDatagrams(
@@ -94,6 +97,7 @@ final class DirectorRuntime: @unchecked Sendable {
         listener?.close()
         datagrams?.close()
         walker.shutdownGracefully { _ in }
+        fencer.shutdownGracefully { _ in }
     }
 
     /// The configuration in the machine's own terms.
@@ -114,6 +118,7 @@ final class DirectorRuntime: @unchecked Sendable {
         guard let detector = registry.detection(named: configuration.detector), let ring = registry.ring.first else {
             throw DirectorFailure("no failure detector \(configuration.detector)")
         }
+        let threshold = Double(configuration.heartbeat.threshold)
         return Cluster.DirectorConfiguration(
             backends: configuration.backends.map {
                 BackendConfiguration(name: $0.name, address: $0.address, weight: UInt16(clamping: $0.weight))
@@ -121,7 +126,12 @@ final class DirectorRuntime: @unchecked Sendable {
             services: services,
             backups: configuration.backups,
             ring: ring.make(),
-            detector: detector,
+            detector: { parameters in
+                var parameters = parameters
+                parameters.threshold = threshold
+                return detector(parameters)
+            },
+            fencesByCommand: configuration.fence != nil,
             timings: ClusterTimings(
                 heartbeatInterval: configuration.heartbeat.interval,
                 window: configuration.heartbeat.window
@@ -158,8 +168,23 @@ final class DirectorRuntime: @unchecked Sendable {
             guard let entry = host.service(service) else { return }
             let forwarding = registry.forwarding(named: forwarding(of: entry))?().dataPlaneNumber
             try host.publish(plan, of: service, at: entry.address, forwarding: forwarding ?? 2)
+        case .fenceCommand(let name, let slot, let address): runFenceCommand(name, slot, address)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
+        }
+    }
+
+    /// Power switches take seconds: never on the control thread.
+    private func runFenceCommand(_ name: String, _ slot: SlotID, _ address: IPAddress) {
+        guard let fence = configuration.fence else { return }
+        let command = FenceCommand(arguments: fence.command, timeout: fence.timeout)
+        let text = "\(address)"
+        fencer.runIfActive(eventLoop: loop) { command.run(backend: name, address: text) }.whenComplete { result in
+            switch result {
+            case .success(.done): self.handle(.fenceCommandEnded(slot, failure: nil))
+            case .success(.failed(let why)): self.handle(.fenceCommandEnded(slot, failure: why))
+            case .failure(let error): self.handle(.fenceCommandEnded(slot, failure: "\(error)"))
+            }
         }
     }
 

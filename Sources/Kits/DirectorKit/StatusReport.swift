@@ -55,7 +55,8 @@ struct StatusReport {
             switch member?.condition {
             case .present where drain != "none": state = drain
             case nil: state = drain == "none" ? "absent" : drain
-            case .silent: state = "suspect"
+            case .silent:
+                if case .failed = member?.fencing { state = "fence-failed" } else { state = "suspect" }
             case .present: state = member?.healthy.isEmpty ?? true ? "application-down" : "live"
             }
             return DirectorStatus.Backend(
@@ -98,7 +99,12 @@ struct StatusReport {
 
     private func counters() -> [String: UInt64] {
         let sums = (try? runtime.host.plane.counters.sum()) ?? []
-        return Dictionary(zip(Self.counterNames, sums)) { first, _ in first }
+        var counters = Dictionary(zip(Self.counterNames, sums)) { first, _ in first }
+        if runtime.configuration.fence != nil {
+            counters["fence_commands"] = runtime.machine.fenceCommands
+            counters["fence_failures"] = runtime.machine.fenceFailures
+        }
+        return counters
     }
 
     private func rejected() -> [String: UInt64] {

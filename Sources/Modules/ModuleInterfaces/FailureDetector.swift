@@ -18,10 +18,13 @@ public struct DetectorParameters: Hashable, Sendable {
     public var window: Interval
     /// The instant of the detector's making: silence is counted from here.
     public var start: Instant
+    /// How improbable a silence must be, for detectors that weigh it: 10^-threshold.
+    public var threshold: Double
 
-    public init(interval: Interval, window: Interval, start: Instant) {
+    public init(interval: Interval, window: Interval, start: Instant, threshold: Double = 8) {
         self.interval = interval
         self.window = window
         self.start = start
+        self.threshold = threshold
     }
 }

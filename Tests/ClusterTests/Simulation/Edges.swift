@@ -91,6 +91,11 @@ extension World {
                 records[publication.slot] = publication.record
                 publications.append(publication)
             case .plan(_, let plan): dispatch = plan.table
+            case .fenceCommand(let name, let slot, _):
+                trace("the fence command runs for \(name)")
+                fenceRuns += 1
+                let fails = fenceRuns <= plan.fenceFailures
+                queue.push(.fenceEnded(slot, incarnation: nodes[0].incarnation, fails: fails), at: now + 30_000_000)
             case .timer(let instant):
                 nodes[0].timerGeneration += 1
                 schedule(0, instant)

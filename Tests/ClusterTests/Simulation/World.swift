@@ -24,6 +24,9 @@ final class World {
         var trace = false
         /// Flows are counted, and back-ends drained.
         var drains = false
+        /// A fence command is configured; its first runs fail.
+        var fences = false
+        var fenceFailures = 0
     }
 
     enum Sabotage: CaseIterable {
@@ -87,6 +90,7 @@ final class World {
         case fault(Fault)
         case heal(Fault)
         case count
+        case fenceEnded(SlotID, incarnation: Int, fails: Bool)
     }
 
     var plan: Plan
@@ -109,6 +113,7 @@ final class World {
     /// Flows of each slot, and the random numbers of their ends: their own, so that other runs stay what they were.
     var flows: [SlotID: UInt32] = [:]
     var flowRandom: SimulationRandom
+    var fenceRuns = 0
     /// A digest of everything that happened: the same for the same seed.
     var digest: UInt64 = 0
 
@@ -199,6 +204,9 @@ final class World {
         case .fault(let fault): strike(fault)
         case .heal(let fault): heal(fault)
         case .count: countFlows()
+        case .fenceEnded(let slot, let incarnation, let fails):
+            guard nodes[0].incarnation == incarnation else { return }
+            give(0, .director(.fenceCommandEnded(slot, failure: fails ? "no power switch" : nil)))
         }
     }
 
@@ -295,6 +303,7 @@ final class World {
             backups: plan.backups,
             ring: SuccessorRing(),
             detector: registry.detection[0].make,
+            fencesByCommand: plan.fences,
             timings: Self.timings
         )
     }
