@@ -161,6 +161,7 @@ extension Simulation {
             queue.push(
                 .directorTimer(incarnation: hosts[0].incarnation, generation: directorTimer.generation), at: time)
         case .log(let event): trace("director: \(event)")
+        case .fenceCommand: break  // the configuration here has none
         }
     }
 
