@@ -96,6 +96,7 @@ enum Samples {
                 ],
                 holdOff: .milliseconds(3))),
         .fence(fence),
+        .yield(fence),
     ]
 }
 
