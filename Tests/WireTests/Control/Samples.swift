@@ -111,6 +111,7 @@ enum Samples {
                 ],
                 holdOff: .milliseconds(3))),
         .fence(fence),
+        .yield(fence),
     ]
 }
 
