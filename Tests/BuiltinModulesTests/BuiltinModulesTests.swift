@@ -10,7 +10,7 @@ struct RegistryTests {
         let registry = BuiltinModules.registry
         #expect(registry.dispatch.map(\.name) == ["rr", "wrr", "sh"])
         #expect(registry.forwarding.map(\.name) == ["selective", "multicast", "duplicate"])
-        #expect(registry.detection.map(\.name) == ["window"])
+        #expect(registry.detection.map(\.name) == ["window", "phi"])
         #expect(registry.ring.map(\.name) == ["successor"])
         #expect(registry.dispatch(named: "rr") != nil)
         #expect(registry.forwarding(named: "selective")?().dataPlaneNumber == 2)
