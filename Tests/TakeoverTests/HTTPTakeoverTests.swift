@@ -188,6 +188,26 @@ struct HTTPTakeoverTests {
         #expect(fixture.resets.isEmpty, "an answer that comes late changes nothing")
     }
 
+    /// The first segments of a reply were lost, later ones are in the client's hands.
+    @Test func doesNotJoinWhatIsBehindAHole() throws {
+        let fixture = fixture()
+        fixture.connect(Array(Self.get.utf8))
+        try report(fixture, original)
+        fixture.start()
+        fixture.send([.ack], at: Self.get.utf8.count, ack: 0, selective: 1448..<2896)
+        #expect(fixture.machine.figures.resets(.replyUnknown) == 1)
+        // Within a body there is no harm in it; the probe itself is what came twice, and no hole.
+        for (ack, selective) in [(5000, 6448..<7896), (5000, 4999..<5000)] {
+            let fixture = self.fixture(HTTPReplay(rangeFrom: nil))
+            fixture.connect(Array(Self.get.utf8))
+            try report(fixture, original)
+            fixture.start()
+            fixture.send([.ack], at: Self.get.utf8.count, ack: ack, selective: selective)
+            #expect(fixture.resets.isEmpty)
+            #expect(fixture.trials.count == 1)
+        }
+    }
+
     /// Sequence numbers that wrap between the replay point and the client's place.
     @Test func wraps() throws {
         let fixture = TakeoverFixture(irs: .max - 20, iss: .max - 100, replay: .http, http: HTTPReplay(rangeFrom: 1000))

@@ -117,10 +117,11 @@ final class TakeoverFixture {
         window: UInt16 = 500,
         timestamps: TCPTimestamps? = TCPTimestamps(value: 100, echo: 9000),
         port: UInt16 = 40_000,
-        handshake: HandshakeOptions? = nil
+        handshake: HandshakeOptions? = nil,
+        selective: Range<Int>? = nil
     ) {
         let flow = TakeoverFixture.flow(port)
-        let bytes = TCPPacket(
+        var bytes = TCPPacket(
             from: flow.client,
             to: flow.service,
             sequence: SequenceNumber(irs &+ 1).advanced(by: flags.contains(.syn) ? -1 : place),
@@ -131,6 +132,15 @@ final class TakeoverFixture {
             handshake: handshake,
             payload: payload
         ).encode()
+        if let selective {
+            // One block in place of the timestamps (RFC 2018 3).
+            var option: [UInt8] = [5, 10]
+            for place in [selective.lowerBound, selective.upperBound] {
+                let number = SequenceNumber(iss &+ 1).advanced(by: place).rawValue
+                for shift in [24, 16, 8, 0] { option.append(UInt8(truncatingIfNeeded: number >> UInt32(shift))) }
+            }
+            bytes.replaceSubrange(40..<52, with: option + [1, 1])
+        }
         var effects: [TakeoverEffect] = []
         bytes.withUnsafeBytes { raw in
             guard let frame = FrameParser.parse(packet: raw).frame else { return }

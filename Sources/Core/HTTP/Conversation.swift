@@ -178,6 +178,14 @@ public struct Replay: Hashable, Sendable {
         return last
     }
 
+    /// The client has the whole head of the reply, and not all of its body.
+    public func isInsideBody(acknowledged: UInt64) -> Bool {
+        guard let final, let request else { return false }
+        let start = replyStart + heads.reduce(0) { $0 + UInt64($1.headBytes) }
+        guard acknowledged >= start, let body = final.bodyBytes(answering: request.method) else { return false }
+        return acknowledged - start < body
+    }
+
     /// Bytes of the reply's body that the client has; 0 while it is not known to have any.
     public func bodyBytes(acknowledged: UInt64) -> UInt64 {
         guard final != nil else { return 0 }

@@ -34,6 +34,9 @@ extension TakeoverMachine {
         } catch {
             return .reset(error.cause)
         }
+        // The client would join what it has behind a hole to whatever comes before it: right only within a body that is
+        // shown to be the same.
+        if work[place].hasHole, !replay.isInsideBody(acknowledged: connection.sndUna) { return .reset(.replyUnknown) }
         work[place].plan = ReplayPlan(
             clientOrigin: Int64(clamping: replay.start),
             replyOrigin: Int64(clamping: replay.replyStart),

@@ -170,6 +170,7 @@ public struct TakeoverMachine: ~Copyable {
         guard frame.flags.contains(.ack), !frame.flags.contains(.rst) else { return }
         // The tracker has gone along with this ACK; an older one on its way says nothing new.
         guard frame.acknowledgment == connection.acknowledged else { return }
+        work[place].hasHole = frame.hasHole
         work[place].rightEdge = connection.sndUna + work[place].bytes(ofWindow: frame.window, connection.client)
         switch work[place].state {
         case .probing:

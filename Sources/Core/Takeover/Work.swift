@@ -45,6 +45,8 @@ struct Work {
     var plan = ReplayPlan()
     var trial: Trial?
     var regenerated = Regenerated()
+    /// The client has bytes of the dead server beyond SND.UNA, behind a hole.
+    var hasHole = false
 
     // Places in the client's stream count from the IRS + 1 of the adoption; a FIN counts as one byte.
 

@@ -42,6 +42,7 @@ extension WebServer {
             admin off
         }
         :80 {
+            bind 0.0.0.0
             root * \(root)
             file_server
         }

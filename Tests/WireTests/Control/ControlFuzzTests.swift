@@ -17,7 +17,7 @@ struct ControlFuzzTests {
             // Past the magic and the kind, so that bodies are reached as well.
             bytes.replaceSubrange(
                 0..<min(6, bytes.count),
-                with: [0x42, 0x54, 0x4e, 0x48, 1, UInt8.random(in: 0...5, using: &generator)])
+                with: [0x42, 0x54, 0x4e, 0x48, 2, UInt8.random(in: 0...6, using: &generator)])
             check(bytes)
             if !bytes.isEmpty { bytes[0] = UInt8.random(in: 0...10, using: &generator) }
             check(bytes)

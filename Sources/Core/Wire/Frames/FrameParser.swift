@@ -149,6 +149,12 @@ public enum FrameParser {
             case (8, 10):
                 frame.options.timestamps = true
                 frame.timestamps = TCPTimestamps(value: bytes.big32(at + 2), echo: bytes.big32(at + 6))
+            // RFC 2883: the first block may be of what came twice, below the ACK.
+            case (5, _):
+                for block in stride(from: at + 2, to: at + length - 7, by: 8)
+                where SequenceNumber(bytes.big32(block)).isAfter(frame.acknowledgment) {
+                    frame.hasHole = true
+                }
             case _: break
             }
             at += length

@@ -41,6 +41,8 @@ public struct TCPFrame: Hashable, Sendable {
     public var window: UInt16
     public var options: HandshakeOptions
     public var timestamps: TCPTimestamps?
+    /// A SACK block says that bytes beyond `acknowledgment` have arrived, with a hole before them (RFC 2018 3).
+    public var hasHole = false
     /// Where the captured payload stands in the bytes that were parsed.
     public var payload: Range<Int>
     /// Bytes of payload that the segment had on the wire; more than `payload.count` when the capture was cut short.
