@@ -65,7 +65,7 @@ extension AgentMachine {
             (.takeOver, .closed), (.takeOver, .connecting), (.takeOver, .joining),
             (.fence, .closed), (.fence, .connecting), (.fence, .joining):
             unexpected("a message of the director before its turn", into: &effects)
-        case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _):
+        case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _), (.protection, _):
             unexpected("a message that only agents send", into: &effects)
         }
     }
@@ -143,6 +143,7 @@ extension AgentMachine {
         effects.append(.send(.ringAcknowledged(new.epoch)))
         effects.append(.log(.ringApplied(new.epoch, own: membership.own, tapped: membership.tapped)))
         sendSigns(into: &effects)
+        sendProtection(into: &effects)
         if nextHeartbeat == .never { nextHeartbeat = now }
     }
 

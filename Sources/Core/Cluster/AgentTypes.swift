@@ -55,6 +55,8 @@ public enum AgentInput: Sendable {
     case handshake(service: String, HandshakeOptions)
     /// Load in thousandths.
     case load(UInt32)
+    /// How well the tapped slots are protected, when that has changed.
+    case protection([SlotProtection])
     /// News of a take-over that was started by an effect; slot, phase and figures count, the epoch is filled in here.
     case takeOver(TakeOverReport)
     /// The program ends: give everything away.
@@ -107,6 +109,8 @@ public enum AgentEffect: Hashable, Sendable {
     case services([ServiceDescription])
     /// The SYN-ACK options of a predecessor's service, for the tracker.
     case peerHandshake(SlotID, ServiceID, HandshakeOptions)
+    /// Whom to ask for the connections of the tapped slots; replaces the former ones.
+    case sources([SlotSource])
     /// When to call `timer`; replaces the former instant.
     case timer(Instant)
     case log(AgentEvent)

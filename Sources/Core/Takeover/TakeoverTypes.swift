@@ -134,7 +134,7 @@ public enum TakeoverEffect: Hashable, Sendable {
     case inject([UInt8])
     /// Read the data plane's entry and give it to `progress`.
     case observe(FlowKey)
-    /// The tracker may forget the connection: it is the kernel's now, or over.
+    /// The tracker may forget the connection: it is over. What is served goes on being tracked.
     case forget(ConnectionHandle)
     /// Every connection is decided: adopted, or told that it is over.
     case settled

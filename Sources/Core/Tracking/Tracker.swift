@@ -15,7 +15,7 @@ public struct Tracker: ~Copyable {
     public let parameters: TrackerParameters
     public internal(set) var counters = TrackerCounters()
     /// Connections that are tracked now.
-    public private(set) var count = 0
+    public internal(set) var count = 0
 
     var connections: [BackupConnection?] = []
     private var free: [Int] = []
@@ -26,6 +26,8 @@ public struct Tracker: ~Copyable {
     private var generation: UInt32 = 0
     private var sweepPlace = 0
     var manners: [ServiceManners] = []
+    /// Connections with missing bytes, to be asked for.
+    var holes: [HoleNote] = []
 
     /// - Parameter secret: random numbers, so that clients cannot make the table slow.
     public init(parameters: TrackerParameters = TrackerParameters(), secret: (UInt64, UInt64)) {
@@ -84,6 +86,7 @@ public struct Tracker: ~Copyable {
             return
         }
         handleSegment(frame, payload, slot: slot, &connection, now: now)
+        noteHole(&connection, at: place, now: now)
         connections[place] = connection
     }
 
@@ -130,7 +133,10 @@ public struct Tracker: ~Copyable {
         connection.slot = slot
         counters.retransmitted &+= 1
         // Some clients offer less when they try again, and which of both the server took is not known.
-        if connection.client != frame.options { lose(&connection, .handshakeUnknown) }
+        if connection.client != frame.options {
+            connection.isRestorable = false
+            lose(&connection, .handshakeUnknown)
+        }
     }
 
     /// Whether a frame is the first of the connection that a rival SYN began.
@@ -141,7 +147,7 @@ public struct Tracker: ~Copyable {
 
     /// The caller has made sure that there is room and that the flow is not there.
     @discardableResult
-    private mutating func create(
+    mutating func create(
         _ flow: FlowKey,
         irs: SequenceNumber,
         _ options: HandshakeOptions,
@@ -295,7 +301,7 @@ public struct Tracker: ~Copyable {
         frame.payloadLength == 1 && !frame.flags.contains(.fin)
     }
 
-    private mutating func noteFIN(at end: UInt64, _ connection: inout BackupConnection) {
+    mutating func noteFIN(at end: UInt64, _ connection: inout BackupConnection) {
         if let known = connection.finOffset {
             if known != end { lose(&connection, .conflictingBytes) }
             return
@@ -319,7 +325,7 @@ public struct Tracker: ~Copyable {
 
     /// The connection cannot be replayed any more: its bytes are given back, it stays known so that its client can be
     /// told in time.
-    private mutating func lose(_ connection: inout BackupConnection, _ cause: ResetCause) {
+    mutating func lose(_ connection: inout BackupConnection, _ cause: ResetCause) {
         guard connection.unprotected == nil else { return }
         connection.unprotected = cause
         connection.journal.release(to: &store, &ranges)
@@ -374,7 +380,7 @@ public struct Tracker: ~Copyable {
         profiles[slot] = nil
     }
 
-    private mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
+    mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
         guard var connection = connections[place] else { return }
         index.remove(connection.flow, at: place) { connections[$0]?.flow ?? connection.flow }
         connection.journal.release(to: &store, &ranges)
@@ -402,7 +408,7 @@ public struct Tracker: ~Copyable {
 
     /// Makes room in a full table as a SYN queue does, so that a flood of SYNs costs only SYNs: an unfinished handshake
     /// near the sweep's place goes.
-    private mutating func evict() {
+    mutating func evict() {
         for _ in 0..<min(64, connections.count) {
             sweepPlace = sweepPlace + 1 < connections.count ? sweepPlace + 1 : 0
             if let connection = connections[sweepPlace], connection.iss == nil {

@@ -18,6 +18,12 @@ enum DataCommand: Sendable {
     case profile(SlotID, ServiceID, HandshakeOptions)
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
+    case sources([SlotSource])
+    /// A session with the owner of slots that we back up has opened or closed.
+    case peerConnected(BackendID, Bool)
+    case peerAnswer(PeerMessage, from: BackendID)
+    /// A backup asks; the closure gets the answer's bytes.
+    case peerRequest(PeerMessage, @Sendable ([UInt8]) -> Void)
     case status(@Sendable (DataStatus) -> Void)
     case stop
 }
@@ -30,6 +36,9 @@ enum DataReport: Sendable {
     case listenerClosed(Endpoint)
     /// A SYN-ACK of a VIP left: the options that this machine's application announces.
     case handshake(Endpoint, HandshakeOptions)
+    case peerRequest(PeerMessage, to: BackendID)
+    case synchronised(SlotID, after: Interval)
+    case protection([SlotProtection])
     case failed(String)
 }
 
@@ -65,6 +74,7 @@ final class DataThread {
     private var events: BPFRingBuffer?
     private var tracker: Tracker
     private let runner: TakeoverRunner
+    private var resynchronisation = Resynchronisation()
     private let report: @Sendable (DataReport) -> Void
     private var membership = Cluster.GroupMembership()
     private var services: [ServiceDescription] = []
@@ -109,7 +119,7 @@ final class DataThread {
     func run() {
         while running {
             let now = MonotonicClock.now()
-            let wake = min(runner.nextTick, nextSweep)
+            let wake = min(runner.nextTick, nextSweep, resynchronisation.nextTick(tracker))
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
                     guard let token = Token(rawValue: ready.token) else { return }
@@ -139,8 +149,10 @@ final class DataThread {
     private func tick(_ now: Instant) {
         runner.tick(tracker: tracker, now: now)
         settle(now)
+        resynchronisation.tick(&tracker, now, report)
         if now >= nextSweep {
             tracker.expire(now: now)
+            resynchronisation.sweep(&tracker, tapDropped: (try? tap.statistics())?.droppedByKernel ?? 0, now, report)
             nextSweep = now + .milliseconds(500)
         }
     }
@@ -156,7 +168,7 @@ final class DataThread {
     private func received(_ bytes: UnsafeRawBufferPointer, _ wireLength: Int, _ instant: Instant) {
         guard case .segment(let frame) = FrameParser.parse(ethernet: bytes, wireLength: wireLength),
             let slot = SlotID(group: frame.destination),
-            membership.tapped.contains(slot) || runner.isActive(slot),
+            membership.tapped.contains(slot) || membership.own.contains(slot) || runner.isActive(slot),
             services.contains(where: { $0.endpoint == frame.flow.service })
         else { return }
         tracker.handle(frame, in: bytes, slot: slot, now: instant)
@@ -190,6 +202,11 @@ final class DataThread {
             runner.observe(flow, tracker: tracker, now: MonotonicClock.now())
         case BATON_EVENT_CLOSED.rawValue:
             runner.closed(flow, tracker: tracker, now: MonotonicClock.now())
+            settle(MonotonicClock.now())
+            // An adopted connection of our own is over when its socket is.
+            if let handle = tracker.handle(of: flow), let slot = tracker[handle]?.slot, membership.own.contains(slot) {
+                tracker.remove(handle)
+            }
         case BATON_EVENT_APPLICATION_CRASHED.rawValue:
             crashed(service, at: Instant(nanoseconds: event.time_ns), hadConnections: true)
         case BATON_EVENT_LISTENER_CLOSED.rawValue:
@@ -227,6 +244,12 @@ final class DataThread {
         case .abortTakeOver(let slot):
             runner.abort(slot)
             tracker.drop(slot: slot)
+        case .sources(let sources): resynchronisation.set(sources, MonotonicClock.now())
+        case .peerConnected(let owner, let isOpen): resynchronisation.connected(owner, isOpen, MonotonicClock.now())
+        case .peerAnswer(let message, let owner):
+            resynchronisation.received(message, from: owner, &tracker, MonotonicClock.now(), report)
+        case .peerRequest(let request, let answer):
+            if let message = tracker.answer(request, now: MonotonicClock.now()) { answer(message.encodeBody()) }
         case .status(let answer): answer(status())
         case .stop: running = false
         }
@@ -247,7 +270,7 @@ final class DataThread {
     }
 
     private func changeMembership(_ new: Cluster.GroupMembership) {
-        for slot in membership.tapped where !new.tapped.contains(slot) && !new.own.contains(slot) {
+        for slot in membership.tapped + membership.own where !new.tapped.contains(slot) && !new.own.contains(slot) {
             if !runner.isActive(slot) { tracker.drop(slot: slot) }
         }
         membership = new

@@ -64,6 +64,7 @@ extension Simulation {
             queue.push(.healthCheck(host: host, incarnation: node.incarnation), at: now + 1_000_000)
         case .peerHandshake(let slot, let service, let options):
             post(.profile(slot, service, options), to: host, source: 0)
+        case .sources(let sources): post(.sources(sources), to: host, source: 0)
         case .timer(let instant):
             node.timerGeneration += 1
             guard instant != .never else { return }

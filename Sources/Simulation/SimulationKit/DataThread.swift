@@ -12,6 +12,7 @@ enum DataInput {
     case profile(SlotID, ServiceID, HandshakeOptions)
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
+    case sources([SlotSource])
     case event(KernelEvent, FlowKey)
     case wake
 }
@@ -71,6 +72,7 @@ final class DataThread {
             runs.removeAll { $0.machine.slot == slot }
             kernel.uninstall(slot: slot)
             tracker.drop(slot: slot)
+        case .sources: break
         case .event(let event, let flow): received(event, flow, now)
         case .wake: break
         }

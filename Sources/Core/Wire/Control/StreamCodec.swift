@@ -30,6 +30,7 @@ extension StreamMessage {
         case .ring(let table): table.write(to: &body)
         case .takeOver(let order): order.write(to: &body)
         case .fence(let fence): fence.write(to: &body)
+        case .protection(let slots): ProtectionCodec.write(slots, to: &body)
         }
         return body.bytes
     }
@@ -45,6 +46,7 @@ extension StreamMessage {
         case .ring: 7
         case .takeOver: 8
         case .fence: 9
+        case .protection: 32
         }
     }
 
@@ -71,6 +73,7 @@ extension StreamMessage {
         case 9:
             reader.message = "fence"
             self = .fence(try Fence(from: &reader))
+        case 32: self = .protection(try ProtectionCodec.read(from: &reader))
         default: throw reader.failure("kind", .unknownValue(UInt64(kind)))
         }
         try reader.finish()
