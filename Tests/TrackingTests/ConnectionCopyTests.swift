@@ -219,7 +219,7 @@ struct ConnectionCopyTests {
         let changes: [(inout ConnectionCopy) -> Void] = [
             { $0.offset = 1 }, { $0.offset = .max }, { $0.journalLength = 10 }, { $0.finOffset = 2999 },
             { $0.sndUna = .max }, { $0.clientSent = .max - 1 }, { $0.rightEdge = 1 << 63 },
-            { $0.iss = nil }, { $0.unprotected = .journalFull },
+            { $0.journalStart = 3001 }, { $0.replyStart = 701 }, { $0.iss = nil }, { $0.unprotected = .journalFull },
         ]
         for (index, change) in changes.enumerated() {
             var bad = good

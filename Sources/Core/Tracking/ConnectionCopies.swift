@@ -170,11 +170,15 @@ extension Tracker {
     /// Places that contradict one another make no connection. The sums cannot overflow: places are below 2^62.
     private func isConsistent(_ copy: ConnectionCopy) -> Bool {
         let farthest: UInt64 = 1 << 62
-        let places = [copy.sndUna, copy.rightEdge, copy.clientSent, copy.journalLength, copy.offset, copy.finOffset ?? 0]
+        let places = [
+            copy.sndUna, copy.rightEdge, copy.clientSent, copy.journalLength, copy.offset, copy.finOffset ?? 0,
+            copy.journalStart, copy.replyStart,
+        ]
         guard places.allSatisfy({ $0 <= farthest }) else { return false }
         guard copy.offset + UInt64(copy.bytes.count) <= copy.journalLength else { return false }
         if let fin = copy.finOffset, fin < copy.journalLength { return false }
         if copy.iss == nil, copy.sndUna > 0 || copy.journalLength > 0 { return false }
+        guard copy.journalStart <= copy.journalLength, copy.replyStart <= copy.sndUna else { return false }
         return copy.unprotected == nil || copy.bytes.isEmpty
     }
 
@@ -244,6 +248,8 @@ extension Tracker {
             lose(&connection, .handshakeUnknown)
         }
         if let cause = copy.unprotected, isNew || isUnsafeEverywhere(cause) { lose(&connection, cause) }
+        // A journal that begins later needs to know what it begins with; this tracker begins with the connection.
+        if isNew, copy.journalStart > 0 { lose(&connection, .journalHole) }
         if let fin = copy.finOffset {
             if connection.clientSent > fin { lose(&connection, .conflictingBytes) }
             noteFIN(at: fin, &connection)

@@ -47,7 +47,11 @@ public struct Resynchroniser: Sendable {
     /// A session with an owner has opened (the hello was sent) or closed.
     public mutating func setConnected(_ owner: BackendID, _ isOpen: Bool, now: Instant) {
         if isOpen { connected.insert(owner) } else { connected.remove(owner) }
-        for index in entries.indices where entries[index].source.owner == owner { entries[index].restart(at: now) }
+        for index in entries.indices where entries[index].source.owner == owner {
+            entries[index].restart(at: now)
+            // Nobody knows what was missed while nobody could be asked.
+            entries[index].needsFullLook = true
+        }
     }
 
     /// The tap says that it has lost frames: everything is compared once more.
@@ -192,7 +196,11 @@ public struct Resynchroniser: Sendable {
                 let place = open.firstIndex(where: { $0.flow == copy.flow && $0.irs == copy.irs })
             else { continue }
             var want = open.remove(at: place)
-            guard copy.offset <= want.from else { continue }
+            guard copy.offset <= want.from else {
+                // The owner has forgotten what is missing here.
+                checkHole(want, ownerHas: 0, &tracker, now)
+                continue
+            }
             if case .refused = tracker.merge(copy, now: now) { continue }
             let end = copy.offset + UInt64(copy.bytes.count)
             // An owner that goes round in circles is not followed.
@@ -302,7 +310,7 @@ struct SlotProgress: Sendable {
     /// Returns the time to protection when it was reached by this look.
     mutating func endLook(_ now: Instant) -> Interval? {
         defer { look = nil }
-        nextLook = now + Resynchroniser.lookInterval
+        nextLook = needsFullLook ? now : now + Resynchroniser.lookInterval
         guard let look, look.isFull else { return nil }
         let isEnough = look.number >= 2 && look.found == 0 || look.number >= Resynchroniser.longestRun
         guard isEnough, !needsFullLook else {

@@ -8,7 +8,7 @@ extension Samples {
     static let copy = ConnectionCopy(
         flow: flow, slot: SlotID(rawValue: 3), irs: SequenceNumber(.max), iss: SequenceNumber(0), client: handshake,
         sndUna: 1 << 33, rightEdge: 1 << 34, timestamps: TCPTimestamps(value: .max, echo: 1), finOffset: 5,
-        clientSent: 5, idle: .seconds(3600), journalLength: 5, offset: 2, bytes: [1, 2, 3])
+        clientSent: 5, idle: .seconds(3600), journalStart: 1, replyStart: 9, journalLength: 5, offset: 2, bytes: [1, 2, 3])
 
     static let peerMessages: [PeerMessage] = [
         .hello(

@@ -241,6 +241,8 @@ extension ConnectionCopy {
         writer.integer(clientSent)
         writer.cause(unprotected)
         writer.interval(PeerMessage.idle(idle))
+        writer.integer(journalStart)
+        writer.integer(replyStart)
         writer.integer(journalLength)
         writer.integer(offset)
         let kept = bytes.prefix(PeerLimits.bytes)
@@ -275,6 +277,8 @@ extension ConnectionCopy {
             clientSent: try reader.place("copies.clientSent"),
             unprotected: try reader.cause("copies.unprotected"),
             idle: try reader.interval("copies.idle", limit: PeerMessage.longestIdle),
+            journalStart: try reader.place("copies.journalStart"),
+            replyStart: try reader.place("copies.replyStart"),
             journalLength: try reader.place("copies.journalLength"),
             offset: try reader.place("copies.offset"),
             bytes: try reader.bytes("copies.bytes", limit: PeerLimits.bytes)

@@ -152,7 +152,11 @@ public struct ConnectionCopy: Hashable, Sendable {
     public var clientSent: UInt64
     public var unprotected: ResetCause?
     public var idle: Interval
-    /// All contiguous bytes that the owner has; `bytes` are some of them.
+    /// Where the replay starts: client bytes before it are forgotten, and so is the reply before `replyStart`, which is
+    /// counted from ISS + 1. Both are 0 where it starts with the connection.
+    public var journalStart: UInt64
+    public var replyStart: UInt64
+    /// The end of all contiguous bytes that the owner has; `bytes` are some of them.
     public var journalLength: UInt64
     public var offset: UInt64
     public var bytes: [UInt8]
@@ -170,6 +174,8 @@ public struct ConnectionCopy: Hashable, Sendable {
         clientSent: UInt64 = 0,
         unprotected: ResetCause? = nil,
         idle: Interval = .zero,
+        journalStart: UInt64 = 0,
+        replyStart: UInt64 = 0,
         journalLength: UInt64 = 0,
         offset: UInt64 = 0,
         bytes: [UInt8] = []
@@ -186,6 +192,8 @@ public struct ConnectionCopy: Hashable, Sendable {
         self.clientSent = clientSent
         self.unprotected = unprotected
         self.idle = idle
+        self.journalStart = journalStart
+        self.replyStart = replyStart
         self.journalLength = journalLength
         self.offset = offset
         self.bytes = bytes

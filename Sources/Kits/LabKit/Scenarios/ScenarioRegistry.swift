@@ -1,7 +1,8 @@
 /// All scenarios, in the order in which `--all` runs them.
 public enum ScenarioRegistry {
     public static let all: [Scenario] =
-        takeoverScenarios + loadScenarios + requestScenarios + clientScenarios + directorScenarios + agentScenarios + benchScenarios
+        takeoverScenarios + loadScenarios + requestScenarios + clientScenarios + directorScenarios + agentScenarios + resynchronisationScenarios
+        + benchScenarios
 
     /// Throws `.invalid`, with the names that there are, for one that there is not.
     public static func find(_ name: String) throws -> Scenario {
