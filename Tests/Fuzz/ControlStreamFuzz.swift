@@ -6,6 +6,9 @@ import Wire
 public func fuzzControlStream(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
     let bytes = UnsafeBufferPointer(start: data, count: size)
     if let message = try? StreamMessage(decoding: bytes) { check(message) }
+    if let message = try? PeerMessage(decoding: bytes) {
+        precondition((try? PeerMessage(decoding: message.encodeBody())) == message, "what was read is not what is written")
+    }
     var decoder = StreamMessageDecoder()
     var at = 0
     while at < size {

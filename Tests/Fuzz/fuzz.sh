@@ -3,7 +3,7 @@
 #   Tests/Fuzz/fuzz.sh FrameParser [libFuzzer options, e.g. -max_total_time=60]
 # Corpus and findings stay in .build/fuzz/NAME.
 set -eu
-name=${1:?usage: fuzz.sh FrameParser|ControlDatagram|ControlStream|Tracker|HTTP [libFuzzer options]}
+name=${1:?usage: fuzz.sh FrameParser|ControlDatagram|ControlStream|ConnectionCopy|Tracker|HTTP [libFuzzer options]}
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$root/.build/fuzz

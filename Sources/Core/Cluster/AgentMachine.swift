@@ -39,6 +39,10 @@ public struct AgentMachine: Sendable {
     var nextWake = Instant.never
     var load: UInt32 = 0
     var reportedLeaseExpired = false
+    /// What `sources` was last told.
+    var sources: [SlotSource] = []
+    /// How well the tapped slots are protected; told again to a director that has forgotten it.
+    var protection: [SlotProtection] = []
 
     /// Retry of a session that could not be opened, or of a join that was refused for now.
     static let retry = Interval.milliseconds(100)
@@ -122,6 +126,7 @@ public struct AgentMachine: Sendable {
         } else if standing != .unstarted, standing != .stopped {
             dispatch(input, now: now, into: &effects)
         }
+        noteSources(into: &effects)
         wake(now: now, into: &effects)
     }
 
@@ -140,6 +145,7 @@ public struct AgentMachine: Sendable {
         case .handshake(let service, let options):
             if let index = index(of: service) { services[index].handshake = options }
         case .load(let value): load = value
+        case .protection(let slots): report(slots, into: &effects)
         case .takeOver(let report): takeOverNews(report, now: now, into: &effects)
         case .stop: stop(into: &effects)
         case .replies(let notices): tell(notices, now: now, into: &effects)

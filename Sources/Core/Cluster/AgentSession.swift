@@ -67,7 +67,7 @@ extension AgentMachine {
             (.fence, .closed), (.fence, .connecting), (.fence, .joining),
             (.yield, .closed), (.yield, .connecting), (.yield, .joining):
             unexpected("a message of the director before its turn", into: &effects)
-        case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _):
+        case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _), (.protection, _):
             unexpected("a message that only agents send", into: &effects)
         }
     }
@@ -145,6 +145,7 @@ extension AgentMachine {
         effects.append(.send(.ringAcknowledged(new.epoch)))
         effects.append(.log(.ringApplied(new.epoch, own: membership.own, tapped: membership.tapped)))
         sendSigns(into: &effects)
+        sendProtection(into: &effects)
         if nextHeartbeat == .never { nextHeartbeat = now }
     }
 

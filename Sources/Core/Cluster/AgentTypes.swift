@@ -55,6 +55,8 @@ public enum AgentInput: Sendable {
     case handshake(service: String, HandshakeOptions)
     /// Load in thousandths.
     case load(UInt32)
+    /// How well the tapped slots are protected, when that has changed.
+    case protection([SlotProtection])
     /// News of a take-over that was started by an effect; slot, phase and figures count, the epoch is filled in here.
     case takeOver(TakeOverReport)
     /// Replies that this machine has begun to send.
@@ -111,6 +113,8 @@ public enum AgentEffect: Hashable, Sendable {
     case peerHandshake(SlotID, ServiceID, HandshakeOptions)
     /// Replies that predecessors have begun to send, for the tracker.
     case peerReplies([ReplyNotice])
+    /// Whom to ask for the connections of the tapped slots; replaces the former ones.
+    case sources([SlotSource])
     /// When to call `timer`; replaces the former instant.
     case timer(Instant)
     case log(AgentEvent)

@@ -91,6 +91,7 @@ extension DirectorMachine {
             backups.remove(at: first ?? backups.count - 1)
         }
         slots[index].backups = backups
+        slots[index].protection.removeAll { report in !backups.contains { $0.slot == report.backup } }
     }
 
     mutating func dropFormerBackups(now: Instant, into effects: inout [DirectorEffect]) {

@@ -24,6 +24,7 @@ extension DirectorMachine {
         case .ringAcknowledged(let epoch): acknowledged(epoch, member: index, now: now, into: &effects)
         case .sign(let sign): received(sign, member: index, now: now, into: &effects)
         case .takeOverReport(let report): received(report, member: index, now: now, into: &effects)
+        case .protection(let slots): received(slots, member: index)
         case .welcome, .refused, .ring, .takeOver, .fence, .yield:
             unexpected("a message that only the director sends", into: &effects)
         }

@@ -15,6 +15,8 @@ extension DirectorMachine {
         public var reachable = true
         /// Who listens to the group beside the holder, by the slots of their own lives.
         public var backups: [Backup] = []
+        /// What its backups have said of it.
+        public var protection: [Protection] = []
         /// Who may talk for the slot while its holder has not settled; the former owner first.
         public var contenders: [Contender] = []
         /// The sets of backups (by slots) that this life may be asking for its lease; the first is the acknowledged

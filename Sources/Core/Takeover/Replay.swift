@@ -174,7 +174,7 @@ extension TakeoverMachine {
         if isReplayed, work[place].isLive, work[place].holeSince == nil {
             noteTimes(place, progress)
             figures.live += 1
-            finish(place, into: &effects)
+            finish(place, isServed: true, into: &effects)
             return
         }
         feed(place, connection, tracker: tracker, now: now, into: &effects)

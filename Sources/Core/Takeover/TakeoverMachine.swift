@@ -357,12 +357,14 @@ public struct TakeoverMachine: ~Copyable {
     }
 
     /// The machine's part with this connection is done.
-    mutating func finish(_ place: Int, into effects: inout [TakeoverEffect]) {
+    ///
+    /// - Parameter isServed: it lives on; its new owner goes on tracking it, for the backups that he has.
+    mutating func finish(_ place: Int, isServed: Bool = false, into effects: inout [TakeoverEffect]) {
         guard work[place].state != .over else { return }
         work[place].state = .over
         work[place].deadline = .never
         unfinished -= 1
-        effects.append(.forget(work[place].handle))
+        if !isServed { effects.append(.forget(work[place].handle)) }
     }
 
     mutating func conclude(now: Instant, into effects: inout [TakeoverEffect]) {

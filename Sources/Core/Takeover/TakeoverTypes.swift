@@ -147,7 +147,7 @@ public enum TakeoverEffect: Hashable, Sendable {
     /// Make this request of the local application on a connection of one's own, read the head of the reply and no
     /// more, and give what it says to `tried`.
     case trial(FlowKey, [UInt8])
-    /// The tracker may forget the connection: it is the kernel's now, or over.
+    /// The tracker may forget the connection: it is over. What is served goes on being tracked.
     case forget(ConnectionHandle)
     /// Every connection is decided: adopted, or told that it is over.
     case settled

@@ -26,6 +26,14 @@ public struct BackupConnection {
     public internal(set) var clientSent: UInt64 = 0
     /// Why this connection cannot be replayed; nil while it can.
     public internal(set) var unprotected: ResetCause?
+    /// Since when bytes that the client has sent are missing; nil while none are.
+    public internal(set) var holeSince: Instant?
+    /// It is among the tracker's holes.
+    var isHoleListed = false
+    /// False where a lost protection cannot come back, whatever the owner has.
+    var isRestorable = true
+    /// How often the protection came back by the owner's copy.
+    var restorations: UInt8 = 0
     var journal = Journal()
     /// Its place among the tracker's conversations; none for a service that is not replayed as HTTP.
     var conversation = Conversations.none
@@ -105,6 +113,15 @@ public struct TrackerCounters: Hashable, Sendable {
     public var tableFull: UInt64 = 0
     /// Connections that lost their protection.
     public var unprotected: UInt64 = 0
+    /// Copies of the owner's that were taken, and those that were not: of another incarnation, or not to be believed.
+    public var copies: UInt64 = 0
+    public var copiesRefused: UInt64 = 0
+    /// Journal bytes that came from the owner, not from the tap.
+    public var copiedBytes: UInt64 = 0
+    /// Connections whose lost protection came back by the owner's copy.
+    public var restored: UInt64 = 0
+    /// Connections that lost their protection because the owner does not have the missing bytes either.
+    public var holesUnfilled: UInt64 = 0
 
     public init() {}
 }

@@ -36,6 +36,11 @@ struct Journal {
         return end
     }
 
+    /// Where the first gap ends; nil when nothing is held beyond the contiguous part.
+    func gapEnd(in ranges: borrowing RangeStore) -> UInt64? {
+        hasPieces ? UInt64(ranges[pieces].start) : nil
+    }
+
     /// Keeps bytes; the first ones for a place win.
     ///
     /// - Parameter gapLimit: pieces beyond a gap that this journal may have.

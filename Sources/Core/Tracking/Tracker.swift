@@ -16,7 +16,7 @@ public struct Tracker: ~Copyable {
     public let parameters: TrackerParameters
     public internal(set) var counters = TrackerCounters()
     /// Connections that are tracked now.
-    public private(set) var count = 0
+    public internal(set) var count = 0
 
     var connections: [BackupConnection?] = []
     private var free: [Int] = []
@@ -27,6 +27,8 @@ public struct Tracker: ~Copyable {
     private var sweepPlace = 0
     var manners: [ServiceManners] = []
     var conversations = Conversations()
+    /// Connections with missing bytes, to be asked for.
+    var holes: [HoleNote] = []
 
     /// - Parameter secret: random numbers, so that clients cannot make the table slow.
     public init(parameters: TrackerParameters = TrackerParameters(), secret: (UInt64, UInt64)) {
@@ -85,6 +87,7 @@ public struct Tracker: ~Copyable {
             return
         }
         handleSegment(frame, payload, slot: slot, &connection, now: now)
+        noteHole(&connection, at: place, now: now)
         connections[place] = connection
     }
 
@@ -131,7 +134,10 @@ public struct Tracker: ~Copyable {
         connection.slot = slot
         counters.retransmitted &+= 1
         // Some clients offer less when they try again, and which of both the server took is not known.
-        if connection.client != frame.options { lose(&connection, .handshakeUnknown) }
+        if connection.client != frame.options {
+            connection.isRestorable = false
+            lose(&connection, .handshakeUnknown)
+        }
     }
 
     /// Whether a frame is the first of the connection that a rival SYN began.
@@ -142,7 +148,7 @@ public struct Tracker: ~Copyable {
 
     /// The caller has made sure that there is room and that the flow is not there.
     @discardableResult
-    private mutating func create(
+    mutating func create(
         _ flow: FlowKey,
         irs: SequenceNumber,
         _ options: HandshakeOptions,
@@ -299,7 +305,7 @@ public struct Tracker: ~Copyable {
         frame.payloadLength == 1 && !frame.flags.contains(.fin)
     }
 
-    private mutating func noteFIN(at end: UInt64, _ connection: inout BackupConnection) {
+    mutating func noteFIN(at end: UInt64, _ connection: inout BackupConnection) {
         if let known = connection.finOffset {
             if known != end { lose(&connection, .conflictingBytes) }
             return
@@ -378,7 +384,7 @@ public struct Tracker: ~Copyable {
         for place in connections.indices where connections[place]?.slot == slot { remove(place: place, counting: nil) }
     }
 
-    private mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
+    mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
         guard var connection = connections[place] else { return }
         index.remove(connection.flow, at: place) { connections[$0]?.flow ?? connection.flow }
         connection.journal.release(to: &store, &ranges)
@@ -407,7 +413,7 @@ public struct Tracker: ~Copyable {
 
     /// Makes room in a full table as a SYN queue does, so that a flood of SYNs costs only SYNs: an unfinished handshake
     /// near the sweep's place goes.
-    private mutating func evict() {
+    mutating func evict() {
         for _ in 0..<min(64, connections.count) {
             sweepPlace = sweepPlace + 1 < connections.count ? sweepPlace + 1 : 0
             if let connection = connections[sweepPlace], connection.iss == nil {

@@ -46,6 +46,8 @@ public struct DirectorStatus: Codable, Sendable {
         public var owner: String?
         public var state: String
         public var group: String
+        /// What its backups say, in their order.
+        public var protection: [Protection] = []
 
         public init(slot: Int, backend: String, owner: String?, state: String, group: String) {
             self.slot = slot
@@ -53,6 +55,30 @@ public struct DirectorStatus: Codable, Sendable {
             self.owner = owner
             self.state = state
             self.group = group
+        }
+    }
+
+    /// How many of a slot's connections one backup could take over now.
+    public struct Protection: Codable, Sendable {
+        public var backup: String
+        /// `waiting`, `copying`, `synchronised`.
+        public var state: String
+        public var connections: Int
+        public var protected: Int
+        /// Connections of which something is still to be fetched.
+        public var missing: Int
+        /// From the backup's first frame of the group to full protection.
+        public var timeToProtectionMs: Double?
+
+        public init(
+            backup: String, state: String, connections: Int, protected: Int, missing: Int, timeToProtectionMs: Double?
+        ) {
+            self.backup = backup
+            self.state = state
+            self.connections = connections
+            self.protected = protected
+            self.missing = missing
+            self.timeToProtectionMs = timeToProtectionMs
         }
     }
 

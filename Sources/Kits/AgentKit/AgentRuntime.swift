@@ -26,6 +26,7 @@ final class AgentRuntime: @unchecked Sendable {
     private let key: ControlPlane.ClusterKey
     private var connector: SecureConnector?
     private var datagrams: AuthenticatedDatagrams?
+    private var peers: PeerSessions?
     private var admin: AdminSocket?
     private var checks: HealthChecks?
     private var timer: Scheduled<Void>?
@@ -67,6 +68,7 @@ final class AgentRuntime: @unchecked Sendable {
             failures: failures,
             logger: logger
         ) { [unowned self] body, peer in self.received(body, from: peer) }
+        peers = try makePeerSessions(key: key)
         connector = try SecureConnector(
             to: configuration.director,
             from: host.address,
@@ -96,6 +98,7 @@ final class AgentRuntime: @unchecked Sendable {
         timer?.cancel()
         checks?.stop()
         connector?.stop()
+        peers?.close()
         admin?.close()
         datagrams?.close()
         host.close()
@@ -151,6 +154,7 @@ final class AgentRuntime: @unchecked Sendable {
         case .peerHandshake(let slot, let service, let options):
             host.mailbox.post(.profile(slot, service, options))
         case .peerReplies(let notices): host.mailbox.post(.replies(notices))
+        case .sources(let sources): peers?.set(sources)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
         }
@@ -193,6 +197,29 @@ final class AgentRuntime: @unchecked Sendable {
         }
     }
 
+    private func makePeerSessions(key: ControlPlane.ClusterKey) throws -> PeerSessions {
+        try PeerSessions(
+            address: host.address,
+            port: configuration.heartbeatPort,
+            on: loop,
+            key: key,
+            failures: failures,
+            logger: logger,
+            mailbox: host.mailbox,
+            knowledge: PeerSessions.Knowledge(
+                hello: { [unowned self] owner in
+                    self.machine.director.map {
+                        PeerHello(sender: $0.backend, senderLife: self.machine.life, receiverLife: owner)
+                    }
+                },
+                isPeer: { [unowned self] hello in self.machine.isPeer(hello) },
+                mayTell: { [unowned self] slot, hello in
+                    self.machine.mayTell(slot, to: hello.sender, life: hello.senderLife)
+                }
+            )
+        )
+    }
+
     // MARK: The data thread
 
     private func received(_ report: DataReport) {
@@ -212,6 +239,10 @@ final class AgentRuntime: @unchecked Sendable {
             for service in services where service.endpoint.matches(endpoint) && !host.hasListener(service.endpoint) {
                 handle(.listenerClosed(service: service.name))
             }
+        case .peerRequest(let message, let owner): peers?.send(message, to: owner)
+        case .synchronised(let slot, let after):
+            logger.notice("\(slot): synchronised with its owner after \(after.milliseconds) ms")
+        case .protection(let slots): handle(.protection(slots))
         case .failed(let text): fail(AgentFailure(text))
         }
     }

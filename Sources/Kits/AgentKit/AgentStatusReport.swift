@@ -40,6 +40,8 @@ extension AgentRuntime {
                 "connections": tracker.connections, "unknown": tracker.unknown, "out_of_order": tracker.outOfOrder,
                 "retransmitted": tracker.retransmitted, "unprotected": tracker.unprotected,
                 "table_full": tracker.tableFull, "expired": tracker.expired, "send_failures": data.sendFailures,
+                "copies": tracker.copies, "copies_refused": tracker.copiesRefused, "copied_bytes": tracker.copiedBytes,
+                "restored": tracker.restored, "holes_unfilled": tracker.holesUnfilled,
             ],
             rejected: Dictionary(failures.nonZero.map { ($0.cause.name, $0.count) }) { first, _ in first },
             resets: resets

@@ -20,6 +20,12 @@ enum DataCommand: Sendable {
     case replies([ReplyNotice])
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
+    case sources([SlotSource])
+    /// A session with the owner of slots that we back up has opened or closed.
+    case peerConnected(BackendID, Bool)
+    case peerAnswer(PeerMessage, from: BackendID)
+    /// A backup asks; the closure gets the answer's bytes.
+    case peerRequest(PeerMessage, @Sendable ([UInt8]) -> Void)
     case status(@Sendable (DataStatus) -> Void)
     case stop
 }
@@ -34,6 +40,9 @@ enum DataReport: Sendable {
     case handshake(Endpoint, HandshakeOptions)
     /// Replies that this machine has begun to send.
     case replies([ReplyNotice])
+    case peerRequest(PeerMessage, to: BackendID)
+    case synchronised(SlotID, after: Interval)
+    case protection([SlotProtection])
     case failed(String)
 }
 
@@ -75,6 +84,7 @@ final class DataThread {
     private var events: BPFRingBuffer?
     private var tracker: Tracker
     private let runner: TakeoverRunner
+    private var resynchronisation = Resynchronisation()
     private let report: @Sendable (DataReport) -> Void
     private var membership = Cluster.GroupMembership()
     private var services: [ServiceDescription] = []
@@ -128,7 +138,8 @@ final class DataThread {
         while running {
             let now = MonotonicClock.now()
             let due = min(min(runner.nextTick, nextSweep), min(nextLesson, tapHeldUntil ?? .never))
-            let wake = trials.hasResults ? now : min(due, replies?.nextRepeat ?? .never)
+            let later = min(replies?.nextRepeat ?? .never, resynchronisation.nextTick(tracker))
+            let wake = trials.hasResults ? now : min(due, later)
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
                     if let token = Token(rawValue: ready.token) { serve(token) } else { trials.serve(ready.token) }
@@ -196,8 +207,10 @@ final class DataThread {
         runner.tick(tracker: tracker, now: now)
         settle(now)
         if let again = replies?.due(now), !again.isEmpty { report(.replies(again)) }
+        resynchronisation.tick(&tracker, now, report)
         if now >= nextSweep {
             tracker.expire(now: now)
+            resynchronisation.sweep(&tracker, tapDropped: (try? tap.statistics())?.droppedByKernel ?? 0, now, report)
             nextSweep = now + .milliseconds(500)
         }
     }
@@ -221,7 +234,7 @@ final class DataThread {
     private func received(_ bytes: UnsafeRawBufferPointer, _ wireLength: Int, _ instant: Instant) {
         guard case .segment(let frame) = FrameParser.parse(ethernet: bytes, wireLength: wireLength),
             let slot = SlotID(group: frame.destination) ?? slot(ofCopy: frame),
-            membership.tapped.contains(slot) || runner.isActive(slot),
+            membership.tapped.contains(slot) || membership.own.contains(slot) || runner.isActive(slot),
             services.contains(where: { $0.endpoint == frame.flow.service })
         else { return }
         tracker.handle(frame, in: bytes, slot: slot, now: instant)
@@ -261,6 +274,11 @@ final class DataThread {
         case BATON_EVENT_CLOSED.rawValue:
             let closed = Instant(nanoseconds: event.time_ns)
             runner.closed(flow, at: closed, tracker: tracker, now: MonotonicClock.now())
+            settle(MonotonicClock.now())
+            // An adopted connection of our own is over when its socket is.
+            if let handle = tracker.handle(of: flow), let slot = tracker[handle]?.slot, membership.own.contains(slot) {
+                tracker.remove(handle)
+            }
         case BATON_EVENT_APPLICATION_CRASHED.rawValue:
             crashed(service, at: Instant(nanoseconds: event.time_ns), hadConnections: true)
         case BATON_EVENT_LISTENER_CLOSED.rawValue:
@@ -300,6 +318,12 @@ final class DataThread {
         case .abortTakeOver(let slot):
             runner.abort(slot)
             tracker.drop(slot: slot)
+        case .sources(let sources): resynchronisation.set(sources, MonotonicClock.now())
+        case .peerConnected(let owner, let isOpen): resynchronisation.connected(owner, isOpen, MonotonicClock.now())
+        case .peerAnswer(let message, let owner):
+            resynchronisation.received(message, from: owner, &tracker, MonotonicClock.now(), report)
+        case .peerRequest(let request, let answer):
+            if let message = tracker.answer(request, now: MonotonicClock.now()) { answer(message.encodeBody()) }
         case .status(let answer): answer(status())
         case .stop: running = false
         }
@@ -328,7 +352,7 @@ final class DataThread {
     }
 
     private func changeMembership(_ new: Cluster.GroupMembership) {
-        for slot in membership.tapped where !new.tapped.contains(slot) && !new.own.contains(slot) {
+        for slot in membership.tapped + membership.own where !new.tapped.contains(slot) && !new.own.contains(slot) {
             if !runner.isActive(slot) { tracker.drop(slot: slot) }
         }
         membership = new

@@ -20,13 +20,15 @@ struct StatusReport {
             epoch: machine.epoch.rawValue,
             backends: backends(),
             slots: machine.slots.map { slot in
-                DirectorStatus.Slot(
+                var shown = DirectorStatus.Slot(
                     slot: Int(slot.id.rawValue),
                     backend: machine.name(of: slot.home),
                     owner: machine.holder(of: slot.id),
                     state: machine.stateName(of: slot.id),
                     group: "\(slot.id.group)"
                 )
+                shown.protection = protection(of: slot.id)
+                return shown
             },
             services: services(),
             flows: DirectorStatus.FlowTable(
@@ -37,6 +39,19 @@ struct StatusReport {
             rejected: rejected(),
             takeovers: machine.takeOvers.reversed().map(record)
         )
+    }
+
+    private func protection(of slot: SlotID) -> [DirectorStatus.Protection] {
+        runtime.machine.protection(of: slot).map { backup, report in
+            DirectorStatus.Protection(
+                backup: backup,
+                state: report.phase.name,
+                connections: Int(report.connections),
+                protected: Int(report.protected),
+                missing: Int(report.missing),
+                timeToProtectionMs: report.timeToProtection?.milliseconds
+            )
+        }
     }
 
     private var bytesPerFlow: Int {

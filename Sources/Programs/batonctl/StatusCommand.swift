@@ -40,6 +40,7 @@ struct StatusCommand: ParsableCommand {
             slots.add("\(slot.slot)", slot.backend, slot.owner ?? "-", slot.state, slot.group)
         }
         slots.show()
+        showProtection(status.slots)
         var services = TextTable(
             "SERVICE", "ADDRESS", "POLICY", "REPLAY", "FORWARDING", "FLOWS", "TO OWNER", "TO GROUP", "COPIES")
         for service in status.services {
@@ -51,6 +52,20 @@ struct StatusCommand: ParsableCommand {
         services.show()
         show(status.takeovers)
         show("messages dropped", status.rejected)
+    }
+
+    private func showProtection(_ slots: [DirectorStatus.Slot]) {
+        guard slots.contains(where: { !$0.protection.isEmpty }) else { return }
+        var table = TextTable("BACKED UP", "BY", "STATE", "PROTECTED", "MISSING", "TIME TO PROTECTION")
+        for slot in slots {
+            for backup in slot.protection {
+                table.add(
+                    "slot \(slot.slot)", backup.backup, backup.state, "\(backup.protected)/\(backup.connections)",
+                    "\(backup.missing)", backup.timeToProtectionMs.map { "\(Decimals.text($0, 1)) ms" } ?? "-"
+                )
+            }
+        }
+        table.show()
     }
 
     /// An asterisk where an operator has chosen another method than the configuration.

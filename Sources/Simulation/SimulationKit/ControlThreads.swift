@@ -65,6 +65,7 @@ extension Simulation {
         case .peerHandshake(let slot, let service, let options):
             post(.profile(slot, service, options), to: host, source: 0)
         case .peerReplies: break
+        case .sources(let sources): post(.sources(sources), to: host, source: 0)
         case .timer(let instant):
             node.timerGeneration += 1
             guard instant != .never else { return }

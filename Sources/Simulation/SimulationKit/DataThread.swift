@@ -12,6 +12,9 @@ enum DataInput {
     case profile(SlotID, ServiceID, HandshakeOptions)
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
+    case sources([SlotSource])
+    case peerRequest(PeerMessage, from: BackendID, life: Life)
+    case peerAnswer(PeerMessage, from: BackendID)
     case event(KernelEvent, FlowKey)
     case wake
 }
@@ -40,6 +43,7 @@ final class DataThread {
     private var peerProfiles: [SlotID: HandshakeOptions] = [:]
     private var crashedUntil = Instant(nanoseconds: 0)
     private var nextSweep = Instant(nanoseconds: 0)
+    private var resynchroniser = Resynchroniser()
     /// For the control thread, in order.
     var reports: [AgentInput] = []
 
@@ -54,8 +58,10 @@ final class DataThread {
         tracker = Tracker(parameters: parameters, secret: (world.random.next(), world.random.next()))
     }
 
-    /// When something is due; `.never` without a take-over.
-    var nextTick: Instant { runs.compactMap { $0.machine.nextDeadline }.min() ?? .never }
+    /// When something is due; `.never` where nothing is.
+    var nextTick: Instant {
+        min(runs.compactMap { $0.machine.nextDeadline }.min() ?? .never, resynchroniser.nextDeadline(tracker))
+    }
 
     private func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
 
@@ -71,13 +77,54 @@ final class DataThread {
             runs.removeAll { $0.machine.slot == slot }
             kernel.uninstall(slot: slot)
             tracker.drop(slot: slot)
+        case .sources(let sources):
+            resynchroniser.setSources(sources, now: now)
+            for source in sources { resynchroniser.setConnected(source.owner, true, now: now) }
+        case .peerRequest(let message, let peer, let life): answer(message, to: peer, life, now)
+        case .peerAnswer(let message, let owner):
+            var effects: [ResynchronisationEffect] = []
+            resynchroniser.received(message, from: owner, tracker: &tracker, now: now, into: &effects)
+            perform(effects)
         case .event(let event, let flow): received(event, flow, now)
         case .wake: break
         }
         tick(now)
     }
 
+    // MARK: Resynchronisation
+
+    private func answer(_ message: PeerMessage, to peer: BackendID, _ life: Life, _ now: Instant) {
+        let slot: SlotID
+        let serial: UInt32
+        switch message {
+        case .list(let request): (slot, serial) = (request.slot, request.serial)
+        case .fetch(let request): (slot, serial) = (request.slot, request.serial)
+        case .hello, .listed, .copies, .refused: return
+        }
+        guard world.hosts[host].agent?.mayTell(slot, to: peer, life: life) == true else {
+            world.sendToPeer(.refused(PeerRefusal(slot: slot, serial: serial, reason: .notOurs)), from: host, to: peer)
+            return
+        }
+        if let answer = tracker.answer(message, now: now) { world.sendToPeer(answer, from: host, to: peer) }
+    }
+
+    private func perform(_ effects: [ResynchronisationEffect]) {
+        for effect in effects {
+            switch effect {
+            case .send(let message, let owner): world.sendToPeer(message, from: host, to: owner)
+            case .synchronised(let slot, let after):
+                world.counts.synchronised += 1
+                world.trace("\(world.hosts[host].name): synchronised \(slot) after \(after.milliseconds) ms")
+            }
+        }
+    }
+
     private func tick(_ now: Instant) {
+        if resynchroniser.nextDeadline(tracker) <= now {
+            var effects: [ResynchronisationEffect] = []
+            resynchroniser.tick(tracker: &tracker, now: now, into: &effects)
+            perform(effects)
+        }
         for run in runs {
             if let due = run.machine.nextDeadline, due <= now {
                 var effects: [TakeoverEffect] = []
@@ -102,7 +149,7 @@ final class DataThread {
 
     private func received(_ bytes: [UInt8], _ now: Instant) {
         guard let frame = bytes.parsedFrame(), let slot = SlotID(group: frame.destination),
-            membership.tapped.contains(slot) || isActive(slot),
+            membership.tapped.contains(slot) || membership.own.contains(slot) || isActive(slot),
             services.contains(where: { $0.endpoint == frame.flow.service })
         else { return }
         bytes.withUnsafeBytes { tracker.handle(frame, in: $0, slot: slot, now: now) }
@@ -124,6 +171,9 @@ final class DataThread {
                 run.machine.progress(flow, gone, tracker: tracker, now: now, into: &effects)
                 perform(effects, run, now)
             }
+            if let handle = tracker.handle(of: flow), let slot = tracker[handle]?.slot, membership.own.contains(slot) {
+                tracker.remove(handle)
+            }
         case .applicationCrashed: crashed(now, hadConnections: true)
         case .listenerClosed(let wasCrash):
             if wasCrash { crashed(now, hadConnections: false) } else { reports.append(.listenerClosed(service: Host.serviceName)) }
@@ -141,7 +191,7 @@ final class DataThread {
     }
 
     private func change(_ new: GroupMembership) {
-        for slot in membership.tapped where !new.tapped.contains(slot) && !new.own.contains(slot) {
+        for slot in membership.tapped + membership.own where !new.tapped.contains(slot) && !new.own.contains(slot) {
             if !isActive(slot) { tracker.drop(slot: slot) }
         }
         membership = new

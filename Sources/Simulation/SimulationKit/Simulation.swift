@@ -259,6 +259,8 @@ public struct SimulationCounts: Sendable {
     public var virtualMilliseconds = 0
     public var faults = 0
     public var takeOversStarted = 0
+    /// Slots of which a backup had got everything that was older than its tap.
+    public var synchronised = 0
     public var adopted = 0
     public var reflected = 0
     public var clamped = 0
@@ -279,6 +281,7 @@ public struct SimulationCounts: Sendable {
         virtualMilliseconds += other.virtualMilliseconds
         faults += other.faults
         takeOversStarted += other.takeOversStarted
+        synchronised += other.synchronised
         adopted += other.adopted
         reflected += other.reflected
         clamped += other.clamped

@@ -112,6 +112,13 @@ enum Samples {
                 holdOff: .milliseconds(3))),
         .fence(fence),
         .yield(fence),
+        .protection([]),
+        .protection([
+            SlotProtection(slot: SlotID(rawValue: 1), phase: .copying, connections: 9, protected: 4, missing: 5),
+            SlotProtection(
+                slot: SlotID(rawValue: 2), phase: .synchronised, connections: .max, protected: 1,
+                timeToProtection: .milliseconds(31)),
+        ]),
     ]
 }
 

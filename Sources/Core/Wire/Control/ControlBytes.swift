@@ -12,6 +12,8 @@ struct ControlWriter {
         }
     }
 
+    mutating func raw(_ value: some Collection<UInt8>) { bytes += value }
+
     mutating func flag(_ value: Bool) { bytes.append(value ? 1 : 0) }
 
     mutating func interval(_ value: Interval) { integer(UInt64(bitPattern: value.nanoseconds)) }

@@ -30,6 +30,7 @@ extension StreamMessage {
         case .ring(let table): table.write(to: &body)
         case .takeOver(let order): order.write(to: &body)
         case .fence(let fence), .yield(let fence): fence.write(to: &body)
+        case .protection(let slots): ProtectionCodec.write(slots, to: &body)
         }
         return body.bytes
     }
@@ -46,6 +47,7 @@ extension StreamMessage {
         case .takeOver: 8
         case .fence: 9
         case .yield: 20
+        case .protection: 32
         }
     }
 
@@ -75,6 +77,7 @@ extension StreamMessage {
         case 20:
             reader.message = "yield"
             self = .yield(try Fence(from: &reader))
+        case 32: self = .protection(try ProtectionCodec.read(from: &reader))
         default: throw reader.failure("kind", .unknownValue(UInt64(kind)))
         }
         try reader.finish()

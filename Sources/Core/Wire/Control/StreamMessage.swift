@@ -11,6 +11,8 @@ public enum StreamMessage: Hashable, Sendable {
     case ringAcknowledged(Epoch)
     case takeOverReport(TakeOverReport)
     case sign(Sign)
+    /// How well slots that the agent backs up are protected; replaces its former report of these slots.
+    case protection([SlotProtection])
     // From director to agent
     case welcome(Welcome)
     case refused(Refusal)

@@ -10,6 +10,7 @@ public enum ScenarioRegistry {
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
+        resynchronisationScenarios,
         hostileScenarios,
         benchScenarios,
     ].flatMap { $0 }

@@ -1,0 +1,214 @@
+import Glibc
+import Model
+
+/// What a backup did not see itself: connections that are older than it, and frames that its tap has lost.
+let resynchronisationScenarios: [Scenario] = [
+    Scenario(
+        "resync",
+        "A download whose server dies, and then the server that took it over, with one backup each: right SHA-256.",
+        run: resync),
+    Scenario(
+        "new-backup",
+        "A download that began before its only backup came; then its server dies: right SHA-256.",
+        run: newBackup),
+    Scenario(
+        "tap-loss-upload",
+        "A backup's tap loses a part of an upload, which is fetched; then the server dies: the upload arrives whole.",
+        run: lostUpload),
+    Scenario(
+        "tap-loss-requests",
+        "A backup's tap loses requests, and a whole connection; then the server dies: both dialogues go on.",
+        run: lostRequests),
+]
+
+private func resync(_ context: ScenarioContext) throws -> Figures {
+    try context.withLab { lab in
+        let download = try Download(lab: lab, Download.Request(rate: 14_000_000))
+        defer { download.cancel() }
+        let port = try lab.connected(download, bytes: 30_000_000)
+        let first = try lab.server(ofClientPort: port)
+        let failure = try lab.kill(first, how: .link)
+        context.console.event("\(first): cable cut with \(byteText(download.bytes)) done")
+        let second = try lab.settledTakeover(of: first, after: failure).backup
+        let time = try lab.waitUntilProtected(slotOf: first, owner: second)
+        context.console.event("\(second) has it; a new backup has caught up after \(rounded(time, 1)) ms")
+        try waitUntil("more of the download", timeout: 20) { download.bytes >= 100_000_000 }
+        let secondFailure = try lab.kill(second, how: .link)
+        context.console.event("\(second): cable cut with \(byteText(download.bytes)) done")
+        let result = try download.result(timeout: 60)
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        let reports = try lab.takeovers().filter {
+            $0.victim == second && $0.detectedNs ?? 0 >= secondFailure.nanoseconds
+        }
+        try expect(reports.reduce(0) { $0 + $1.adopted } == 1, "the second take-over adopted: \(reports)")
+        return ["protection_ms": .number(time), "second_stall_ms": .number(result.stall(after: secondFailure))]
+    }
+}
+
+private func newBackup(_ context: ScenarioContext) throws -> Figures {
+    var options = LabOptions()
+    options.backends = 2
+    return try context.withLab(options) { lab in
+        try lab.kill("web2", how: .power)
+        try waitUntil("web2's slot in web1's hands", timeout: 10) { try lab.slots(owner: "web1").count == 2 }
+        let download = try Download(lab: lab, Download.Request(rate: 14_000_000))
+        defer { download.cancel() }
+        let port = try lab.connected(download, bytes: 20_000_000)
+        try expect(try lab.server(ofClientPort: port) == "web1", "the download is not on web1")
+        try lab.revive("web2")
+        context.console.event("web2: revived with \(byteText(download.bytes)) of a download done")
+        try lab.waitUntilLive()
+        let time = try lab.waitUntilProtected(slotOf: "web1", owner: "web1")
+        context.console.event("web2 has caught up after \(rounded(time, 1)) ms")
+        let failure = try lab.kill("web1", how: .link)
+        context.console.event("web1: cable cut with \(byteText(download.bytes)) done")
+        let result = try download.result(timeout: 60)
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        var figures = try lab.settledTakeover(of: "web1", after: failure).figures(failure: failure)
+        figures["protection_ms"] = .number(time)
+        return figures
+    }
+}
+
+private func lostUpload(_ context: ScenarioContext) throws -> Figures {
+    var options = LabOptions()
+    options.fileSize = 1_000_000
+    return try context.withLab(options) { lab in
+        let file = lab.plan.directory + "/upload.bin"
+        _ = try PublishedFile.create(at: file, path: "/upload.bin", size: 12_000_000, seed: 3)
+        var request = Download.Request(url: "http://\(lab.target)/upload", rate: 2_000_000)
+        request.options = ["--upload-file", file, "--header", "Expect:", "--max-time", "60"]
+        let upload = try Download(lab: lab, request)
+        defer { upload.cancel() }
+        try waitUntil("curl's connection", timeout: 10) { upload.localPort != nil }
+        guard let port = upload.localPort else { throw LabError.failed("curl has no port") }
+        let victim = try lab.server(ofClientPort: port)
+        let backup = try lab.backup(of: victim)
+        pause(milliseconds: 700)
+        try lab.deafened(backup) { pause(milliseconds: 300) }
+        context.console.event("\(backup): heard nothing for 300 ms of an upload to \(victim)")
+        var copied = 0
+        try waitUntil("the lost bytes", timeout: 5, every: 20) {
+            copied = try lab.copiedBytes(backup)
+            return try copied > 100_000 && lab.isProtected(slotOf: victim, owner: victim)
+        }
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut while it takes the upload; \(byteText(copied)) were fetched")
+        let result = try upload.result(timeout: 60)
+        try expect(result.exitCode == 0 && result.httpStatus == 200, "curl: \(result.exitCode) \(result.error)")
+        try expect(result.bytes == "taken\n".utf8.count, "\(result.bytes) bytes of reply")
+        var figures = try lab.settledTakeover(of: victim, after: failure).figures(failure: failure)
+        figures["fetched_bytes"] = .integer(Int64(copied))
+        return figures
+    }
+}
+
+/// Sends a count of the lines back, so that a replay that lacks one is seen.
+private let counter = """
+    use Socket; $SIG{CHLD} = "IGNORE";
+    socket(my $s, PF_INET, SOCK_STREAM, 0) or die; setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
+    bind($s, sockaddr_in(23, INADDR_ANY)) or die "bind: $!"; listen($s, 64) or die;
+    while (1) { accept(my $c, $s) or next; next if fork; close $s; select $c; $| = 1;
+    my $n = 0; while (<$c>) { $n++; print "$n $_"; } exit 0; }
+    """
+
+private func lostRequests(_ context: ScenarioContext) throws -> Figures {
+    var options = LabOptions()
+    options.fileSize = 1_000_000
+    // One server takes everything; the other two may back it up.
+    options.extraServices = [.init(name: "counter", port: 23, replay: "stream")]
+    return try context.withLab(options) { lab in
+        for node in lab.plan.webNodes { try lab.start(node, role: "counter", ["perl", "-e", counter]) }
+        try lab.waitUntilLive()
+        pause(milliseconds: 1500)
+        let first = try LineClient(lab: lab, port: 23)
+        try first.send("a\n")
+        try expect(try first.line() == "1 a\n", "a wrong first line")
+        let victim = try lab.server(ofClientPort: first.localPort)
+        let backup = try lab.backup(of: victim)
+        var unseen: LineClient?
+        try lab.deafened(backup) {
+            try first.send("b\n")
+            try expect(try first.line() == "2 b\n", "a wrong second line")
+            // Until one of the connections that the backup does not see at all goes to the same server.
+            for _ in 0..<lab.plan.backends where unseen == nil {
+                let client = try LineClient(lab: lab, port: 23)
+                try client.send("x\n")
+                try expect(try client.line() == "1 x\n", "a wrong line")
+                if try lab.server(ofClientPort: client.localPort) == victim { unseen = client }
+            }
+        }
+        guard let second = unseen else { throw LabError.failed("no connection went to \(victim) again") }
+        context.console.event("\(backup): missed a request and a whole connection of \(victim)")
+        try waitUntil("protection of both connections", timeout: 10, every: 50) {
+            guard let report = try lab.protection(slotOf: victim, owner: victim) else { return false }
+            return report["connections"]?.integer ?? 0 >= 2 && report["protected"] == report["connections"]
+                && report["missing"]?.integer == 0
+        }
+        let copied = try lab.copiedBytes(backup)
+        try expect(copied >= 4, "only \(copied) bytes were fetched")
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut; \(copied) bytes were fetched")
+        try first.send("c\n")
+        try expect(try first.line() == "3 c\n", "the first dialogue lacks a line")
+        try second.send("y\n")
+        try expect(try second.line() == "2 y\n", "the unseen dialogue lacks a line")
+        return try lab.settledTakeover(of: victim, after: failure).figures(failure: failure)
+    }
+}
+
+// MARK: What the director says
+
+extension Lab {
+    /// Slots that a back-end serves.
+    func slots(owner: String) throws -> [JSONValue] {
+        try (directorStatus()["slots"]?.array ?? []).filter {
+            $0["owner"]?.string == owner && ["active", "taken-over"].contains($0["state"]?.string)
+        }
+    }
+
+    /// The first backup of a back-end.
+    func backup(of node: String) throws -> String {
+        let backends = try directorStatus()["backends"]?.array ?? []
+        guard let backup = backends.first(where: { $0["name"]?.string == node })?["backups"]?.array.first?.string else {
+            throw LabError.failed("\(node) has no backup")
+        }
+        return backup
+    }
+
+    /// What the only backup of a slot says; nil while there is none, or more than one.
+    func protection(slotOf node: String, owner: String) throws -> JSONValue? {
+        let slot = try slots(owner: owner).first { $0["backend"]?.string == node }
+        let backups = slot?["protection"]?.array ?? []
+        return backups.count == 1 ? backups[0] : nil
+    }
+
+    func isProtected(slotOf node: String, owner: String) throws -> Bool {
+        guard let report = try protection(slotOf: node, owner: owner) else { return false }
+        return report["state"]?.string == "synchronised" && report["connections"]?.integer ?? 0 > 0
+            && report["protected"] == report["connections"] && report["missing"]?.integer == 0
+    }
+
+    /// Waits until everything of a slot is protected; returns the time to protection in ms that the backup tells.
+    func waitUntilProtected(slotOf node: String, owner: String) throws -> Double {
+        try waitUntil("protection of \(node)'s connections on \(owner)", timeout: 10, every: 20) {
+            try isProtected(slotOf: node, owner: owner)
+        }
+        return try protection(slotOf: node, owner: owner)?["time_to_protection_ms"]?.number ?? 0
+    }
+
+    func copiedBytes(_ node: String) throws -> Int { try agentStatus(node)["tap"]?["copied_bytes"]?.integer ?? 0 }
+
+    /// Lets no group frame reach a node while the body runs: its switch port forgets to flood them.
+    func deafened(_ node: String, _ body: () throws -> Void) throws {
+        try checkNode(node)
+        let port = { (state: String) in
+            ["ip", "-n", self.plan.namespace("router"), "link", "set", "dev", node, "type", "bridge_slave", "mcast_flood", state]
+        }
+        try require(port("off"))
+        defer { _ = try? require(port("on")) }
+        try body()
+    }
+}
