@@ -102,6 +102,19 @@ import Testing
         #expect(conversation.heads.count == 1)
     }
 
+    /// The client is faster than the report: it has begun its next request by then.
+    @Test func findsAReplyByALateReport() {
+        var conversation = Conversation()
+        conversation.received(get, acknowledged: 0)
+        conversation.reported(ReplyReport(place: 0, facts: ReplyFacts(status: 200, headBytes: 200, framing: .chunked)))
+        conversation.received(get, acknowledged: 7777)
+        conversation.received(get, acknowledged: 8000)
+        #expect(conversation.replayPoint == 0)
+        conversation.reported(ReplyReport(place: 7777, facts: reply(23)))
+        #expect(conversation.replayPoint == 2 * Self.length, "the chain goes on from there")
+        #expect(conversation.replyStart == 8000)
+    }
+
     @Test func doesNotGuess() {
         var conversation = Conversation()
         conversation.received(get, acknowledged: 0)

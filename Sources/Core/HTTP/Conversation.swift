@@ -132,16 +132,22 @@ public struct Conversation: Sendable {
     }
 
     /// Where the chain is broken (chunks, a lost report): a reply was reported to start exactly where a client that
-    /// does not pipeline stood when it began its latest request.
+    /// does not pipeline stood when it began a request. The latest such request, for reports come late.
     private mutating func findReply() -> Bool {
-        guard !pipelines, requests.count > 1, let latest = requests.last,
-            reports.contains(where: { $0.place == latest.acknowledgedAtStart }),
-            latest.acknowledgedAtStart > replyStart
-        else { return false }
-        answeredEnd = latest.start
-        requests.removeFirst(requests.count - 1)
-        restart(at: latest.acknowledgedAtStart)
-        return true
+        guard !pipelines else { return false }
+        var index = requests.count - 1
+        while index > 0 {
+            let request = requests[index]
+            let place = request.acknowledgedAtStart
+            if place > replyStart, reports.contains(where: { $0.place == place }) {
+                answeredEnd = request.start
+                requests.removeFirst(index)
+                restart(at: place)
+                return true
+            }
+            index -= 1
+        }
+        return false
     }
 
     private mutating func restart(at place: UInt64) {
