@@ -16,6 +16,7 @@ final class LineClient {
             return result
         }
         localPort = clab_local_port(descriptor)
+        guard try wait(for: POLLOUT, Deadline(seconds: 5)) else { throw LabError.timeout("a connection", seconds: 5) }
     }
 
     deinit { close(descriptor) }
@@ -52,10 +53,12 @@ final class LineClient {
         return now
     }
 
-    func waitReadable(_ deadline: Deadline) throws -> Bool {
+    func waitReadable(_ deadline: Deadline) throws -> Bool { try wait(for: POLLIN, deadline) }
+
+    private func wait(for events: Int32, _ deadline: Deadline) throws -> Bool {
         while true {
             try Interrupts.check()
-            var watch = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            var watch = pollfd(fd: descriptor, events: Int16(events), revents: 0)
             if poll(&watch, 1, deadline.pollMilliseconds(atMost: 50)) > 0 { return true }
             if deadline.isOver { return false }
         }
