@@ -13,7 +13,10 @@ enum KernelSockets {
     static func list(inNamespace path: String) throws -> [Entry] {
         try inNetworkNamespace(path) {
             // The thread's own view: /proc/net is that of the process's first thread.
-            (readFile("/proc/thread-self/net/tcp") ?? "").split(separator: "\n").dropFirst().compactMap(parse)
+            // Listeners for both families (Caddy's) and what they accept stand in the second file.
+            ["tcp", "tcp6"].flatMap { name in
+                (readFile("/proc/thread-self/net/\(name)") ?? "").split(separator: "\n").dropFirst().compactMap(parse)
+            }
         }
     }
 
@@ -31,12 +34,14 @@ enum KernelSockets {
             state: state)
     }
 
-    /// `640200C0:0050`: the address as the kernel's big-endian word printed on this little-endian machine.
+    /// `640200C0:0050`: the address as the kernel's big-endian word printed on this little-endian machine. Of IPv6 only
+    /// the wildcard and IPv4-mapped addresses, whose last word is the IPv4 address.
     private static func endpoint(_ text: Substring) -> (address: IPAddress, port: UInt16)? {
         let parts = text.split(separator: ":")
-        guard parts.count == 2, let word = UInt32(parts[0], radix: 16), let port = UInt16(parts[1], radix: 16) else {
-            return nil
-        }
+        guard parts.count == 2, let word = UInt32(parts[0].suffix(8), radix: 16),
+            ["", "000000000000000000000000", "0000000000000000FFFF0000"].contains(parts[0].dropLast(8)),
+            let port = UInt16(parts[1], radix: 16)
+        else { return nil }
         return (IPAddress(ipv4: UInt32(bigEndian: word)), port)
     }
 }
