@@ -266,7 +266,7 @@ extension Tracker {
     private mutating func mergeBytes(_ copy: ConnectionCopy, _ connection: inout BackupConnection) {
         if connection.unprotected == nil, !copy.bytes.isEmpty {
             let end = copy.offset + UInt64(copy.bytes.count)
-            if end > UInt64(parameters.journalBytesPerConnection) {
+            if end > connection.journal.base + UInt64(parameters.journalBytesPerConnection) {
                 lose(&connection, .journalFull)
             } else if let fin = connection.finOffset, end > fin {
                 lose(&connection, .conflictingBytes)

@@ -38,7 +38,7 @@ struct Journal {
 
     /// Where the first gap ends; nil when nothing is held beyond the contiguous part.
     func gapEnd(in ranges: borrowing RangeStore) -> UInt64? {
-        hasPieces ? UInt64(ranges[pieces].start) : nil
+        hasPieces ? base + UInt64(ranges[pieces].start) : nil
     }
 
     /// Keeps bytes; the first ones for a place win.
