@@ -66,8 +66,14 @@ extension Lab {
         (try directorStatus()["takeovers"]?.array ?? []).compactMap(TakeoverReport.init)
     }
 
-    /// The take-over of a back-end that was detected after an instant; nil when the director knows of none.
+    /// The take-overs of a back-end's slots that were detected after an instant. It may own slots of others too, whose
+    /// connections it has taken over, or which were empty.
+    func takeovers(of victim: String, after instant: Instant) throws -> [TakeoverReport] {
+        try takeovers().filter { $0.victim == victim && $0.detectedNs ?? 0 >= instant.nanoseconds }
+    }
+
+    /// Of these the one with the most connections; nil when the director knows of none.
     public func takeover(of victim: String, after instant: Instant) throws -> TakeoverReport? {
-        try takeovers().first { $0.victim == victim && $0.detectedNs ?? 0 >= instant.nanoseconds }
+        try takeovers(of: victim, after: instant).max { $0.connections < $1.connections }
     }
 }

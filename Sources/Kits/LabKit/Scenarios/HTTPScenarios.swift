@@ -157,7 +157,9 @@ extension Lab {
             counted = try settledTakeover(of: victim, after: failure)
             return counted.reset[cause] == 1
         }
-        try expect(counted.reset[cause] == 1, "reset by cause: \(counted.reset)")
+        try expect(
+            counted.reset[cause] == 1,
+            "reset by cause: \(counted.reset), of \(counted.connections) connections \(counted.adopted) adopted")
         return counted.figures(failure: failure)
     }
 }
@@ -288,6 +290,7 @@ private func copies(_ context: ScenarioContext, _ kind: WebServerKind, sameDate:
         let result = try download.result(timeout: 60)
         guard agree else {
             try expect([18, 56].contains(result.exitCode), "curl ended with \(result.exitCode) \(result.error)")
+            context.console.line("curl ended with \(result.exitCode): \(result.error)")
             return try lab.expectReset(victim, failure, "reply-differs")
         }
         try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
