@@ -11,6 +11,13 @@ PROGRAMS := baton-director baton-agent batonctl baton-lab
 BIN := .build/release
 PREFIX ?= /usr/local
 
+# A line for each tenth of a build's steps, its errors, and its end.
+PROGRESS := { shown=0; last=; while IFS= read -r line; do last=$$line; \
+	if [[ $$line =~ ([0-9]+)/([0-9]+)\] ]]; then \
+		tenth=$$((10 * $${BASH_REMATCH[1]} / $${BASH_REMATCH[2]})); \
+		if [ $$tenth -gt $$shown ]; then shown=$$tenth; echo "  $${BASH_REMATCH[1]} of $${BASH_REMATCH[2]} steps"; fi; \
+	elif [[ $$line == *error:* ]]; then echo "$$line"; fi; done; echo "$$last"; }
+
 # Everything by its Debian name (nginx is not started: policy-rc.d says no); `dependencies` asks dpkg first, so that a machine that has them needs no network.
 PACKAGES := libbpf-dev libnftnl-dev libmnl-dev libpcap-dev libelf-dev zlib1g-dev pkg-config \
 	nginx-light libnginx-mod-http-echo apache2-bin lighttpd caddy curl iproute2 nftables ethtool procps util-linux mandoc
@@ -40,10 +47,7 @@ test: check-root dependencies lint-man
 
 demo: check-root dependencies
 	@echo "Building (some minutes the first time) ..."
-	@$(BUILD) --product baton-director 2>&1 | tail -1
-	@$(BUILD) --product baton-agent 2>&1 | tail -1
-	@$(BUILD) --product batonctl 2>&1 | tail -1
-	@$(BUILD) --product baton-lab 2>&1 | tail -1
+	@$(BUILD) 2>&1 | $(PROGRESS)
 	@exec $(BIN)/baton-lab demo
 
 # JSON=1 prints the figures as JSON and nothing else.
