@@ -95,6 +95,36 @@ struct ResynchroniserTests {
         #expect(protection?.connections == 600 && protection?.missing == 0)
     }
 
+    /// The owner has taken the slot over, and nobody else lives who knows how the connections were made.
+    @Test func aNewBackupLearnsHowTheConnectionsWereMade() throws {
+        let pair = Pair()
+        let slot = TrackingFixture.slot
+        let said = ServiceHandshake(
+            service: TrackingFixture.service, options: HandshakeOptions(mss: 1448, windowScale: 7, timestamps: true))
+        pair.owner.connect()
+        pair.owner.tracker.learn(said, slot: slot)
+        pair.begin()
+        #expect(pair.backup.tracker.handshake(of: said.service, slot: slot) == nil)
+        pair.run(.milliseconds(500))
+        #expect(pair.backup.tracker.handshake(of: said.service, slot: slot) == said.options)
+        pair.backup.tracker.drop(slot: slot)
+        #expect(pair.backup.tracker.handshake(of: said.service, slot: slot) == nil)
+    }
+
+    /// What the server itself says comes first, whatever its successor remembers.
+    @Test func theServersOwnWordIsKept() throws {
+        let pair = Pair()
+        let slot = TrackingFixture.slot
+        let service = TrackingFixture.service
+        let own = HandshakeOptions(mss: 1460, windowScale: 9)
+        pair.owner.connect()
+        pair.owner.tracker.learn(ServiceHandshake(service: service, options: HandshakeOptions(mss: 536)), slot: slot)
+        pair.backup.tracker.learn(ServiceHandshake(service: service, options: own), slot: slot)
+        pair.begin()
+        pair.run(.milliseconds(500))
+        #expect(pair.backup.tracker.handshake(of: service, slot: slot) == own)
+    }
+
     @Test func aLongJournalComesInPieces() throws {
         let pair = Pair()
         pair.owner.connect()

@@ -17,7 +17,12 @@ extension Tracker {
         let (found, next) = summaries(
             of: request.slot, from: Int(request.cursor), activeWithin: request.activeWithin, now: now)
         return ListAnswer(
-            slot: request.slot, serial: request.serial, next: next.map { UInt32(clamping: $0) }, connections: found)
+            slot: request.slot,
+            serial: request.serial,
+            next: next.map { UInt32(clamping: $0) },
+            connections: found,
+            handshakes: handshakes.filter { $0.slot == request.slot }.map(\.handshake)
+        )
     }
 
     private func answer(_ request: FetchRequest, now: Instant) -> CopyAnswer {

@@ -169,6 +169,10 @@ public struct Resynchroniser: Sendable {
     private mutating func listed(_ answer: ListAnswer, _ index: Int, _ tracker: inout Tracker, _ now: Instant) {
         entries[index].request = nil
         guard var look = entries[index].look, let cursor = look.cursor else { return }
+        // What the server itself has said of its handshakes goes before what another remembers of it.
+        for heard in answer.handshakes where tracker.handshake(of: heard.service, slot: answer.slot) == nil {
+            tracker.learn(heard, slot: answer.slot)
+        }
         for summary in answer.connections {
             let isKnown = tracker.handle(of: summary.flow) != nil
             guard case .bytes(let range) = tracker.compare(summary, now: now) else { continue }

@@ -27,6 +27,7 @@ public struct Tracker: ~Copyable {
     private var sweepPlace = 0
     var manners: [ServiceManners] = []
     var conversations = Conversations()
+    var handshakes: [SlotHandshake] = []
     /// Connections with missing bytes, to be asked for.
     var holes: [HoleNote] = []
 
@@ -382,6 +383,7 @@ public struct Tracker: ~Copyable {
     /// Forgets all connections of a slot.
     public mutating func drop(slot: SlotID) {
         for place in connections.indices where connections[place]?.slot == slot { remove(place: place, counting: nil) }
+        handshakes.removeAll { $0.slot == slot }
     }
 
     mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {

@@ -89,18 +89,12 @@ final class DataThread {
     private var membership = Cluster.GroupMembership()
     private var services: [ServiceDescription] = []
     private var profiles: [Endpoint: HandshakeOptions] = [:]
-    private var peerProfiles: [PeerService: HandshakeOptions] = [:]
     private var crashedUntil: [Endpoint: Instant] = [:]
     private var nextSweep = Instant(nanoseconds: 0)
     private var nextLesson = Instant(nanoseconds: 0)
     /// The tap is read again then, without being asked; nil: as soon as it has frames.
     private var tapHeldUntil: Instant?
     private var running = true
-
-    private struct PeerService: Hashable {
-        var slot: SlotID
-        var service: Endpoint
-    }
 
     /// - Parameters:
     ///   - mailbox: where commands come in.
@@ -309,7 +303,7 @@ final class DataThread {
         case .services(let new): changeServices(new)
         case .profile(let slot, let id, let options):
             guard let service = services.first(where: { $0.id == id }) else { return }
-            peerProfiles[PeerService(slot: slot, service: service.endpoint)] = options
+            tracker.learn(ServiceHandshake(service: service.endpoint, options: options), slot: slot)
         case .replies(let notices): noted(notices)
         case .startTakeOver(let start):
             attempt { try releaseTap() }
@@ -331,16 +325,15 @@ final class DataThread {
 
     /// What an adoption has to look like: the dead owner's SYN-ACKs if it told, else our own (configured alike).
     private func profile(of slot: SlotID) -> (Endpoint) -> AdoptionProfile {
-        let services = services
-        let own = profiles
-        let peers = peerProfiles
-        return { endpoint in
-            AdoptionProfile(
-                replay: services.first { $0.endpoint == endpoint }?.replay ?? .none,
-                server: peers[PeerService(slot: slot, service: endpoint)] ?? own[endpoint],
-                http: services.first { $0.endpoint == endpoint }?.http ?? HTTPReplay()
+        var known: [Endpoint: AdoptionProfile] = [:]
+        for service in services {
+            known[service.endpoint] = AdoptionProfile(
+                replay: service.replay,
+                server: tracker.handshake(of: service.endpoint, slot: slot) ?? profiles[service.endpoint],
+                http: service.http
             )
         }
+        return { [known] in known[$0] ?? AdoptionProfile(replay: .none, server: nil) }
     }
 
     private func noted(_ notices: [ReplyNotice]) {
@@ -356,7 +349,6 @@ final class DataThread {
             if !runner.isActive(slot) { tracker.drop(slot: slot) }
         }
         membership = new
-        peerProfiles = peerProfiles.filter { new.tapped.contains($0.key.slot) || runner.isActive($0.key.slot) }
     }
 
     private func changeServices(_ new: [ServiceDescription]) {

@@ -40,7 +40,6 @@ final class DataThread {
     private var forgotten: [ConnectionHandle] = []
     private var membership = GroupMembership()
     private var services: [ServiceDescription] = []
-    private var peerProfiles: [SlotID: HandshakeOptions] = [:]
     private var crashedUntil = Instant(nanoseconds: 0)
     private var nextSweep = Instant(nanoseconds: 0)
     private var resynchroniser = Resynchroniser()
@@ -70,7 +69,9 @@ final class DataThread {
         case .frame(let bytes): received(bytes, now)
         case .membership(let new): change(new)
         case .services(let new): services = new
-        case .profile(let slot, _, let options): peerProfiles[slot] = options
+        case .profile(let slot, let id, let options):
+            guard let service = services.first(where: { $0.id == id }) else { break }
+            tracker.learn(ServiceHandshake(service: service.endpoint, options: options), slot: slot)
         case .startTakeOver(let start): begin(start, now)
         case .abortTakeOver(let slot):
             for run in runs where run.machine.slot == slot { count(run) }
@@ -202,9 +203,11 @@ final class DataThread {
     private func begin(_ start: TakeOverStart, _ now: Instant) {
         guard !isActive(start.slot) else { return }
         let services = services
-        let server = peerProfiles[start.slot] ?? ModelSocket.announced
+        let servers = services.map { tracker.handshake(of: $0.endpoint, slot: start.slot) }
         let machine = TakeoverMachine(slot: start.slot) { endpoint in
-            AdoptionProfile(replay: services.first { $0.endpoint == endpoint }?.replay ?? .none, server: server)
+            let index = services.firstIndex { $0.endpoint == endpoint }
+            return AdoptionProfile(
+                replay: index.map { services[$0].replay } ?? .none, server: index.flatMap { servers[$0] })
         }
         let run = Run(machine, start)
         runs.append(run)

@@ -24,7 +24,14 @@ extension Samples {
                         flow: flow, irs: SequenceNumber(1), journalLength: 0, idle: .milliseconds(3),
                         unprotected: .conflictingBytes),
                 ])),
-        .listed(ListAnswer(slot: SlotID(rawValue: 1), serial: 3, next: nil, connections: [])),
+        .listed(
+            ListAnswer(
+                slot: SlotID(rawValue: 1), serial: 3, next: nil, connections: [],
+                handshakes: [
+                    ServiceHandshake(
+                        service: flow.service,
+                        options: HandshakeOptions(mss: 8960, windowScale: 14, sackPermitted: true, timestamps: false))
+                ])),
         .fetch(
             FetchRequest(
                 slot: SlotID(rawValue: 1), serial: 4,

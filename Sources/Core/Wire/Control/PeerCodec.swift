@@ -151,6 +151,10 @@ extension ListAnswer {
             writer.flag(summary.hasFIN)
             writer.cause(summary.unprotected)
         }
+        writer.list(handshakes, limit: Limits.services) { writer, handshake in
+            writer.endpoint(handshake.service)
+            writer.handshake(handshake.options)
+        }
     }
 
     fileprivate init(from reader: inout ControlReader) throws(ControlDecodingError) {
@@ -169,6 +173,14 @@ extension ListAnswer {
                 hasFIN: try reader.flag("connections.hasFIN"),
                 unprotected: try reader.cause("connections.unprotected")
             )
+        }
+        handshakes = try reader.list("handshakes", limit: Limits.services) {
+            (reader: inout ControlReader) throws(ControlDecodingError) in
+            let service = try reader.endpoint("handshakes.service")
+            guard let options = try reader.handshake("handshakes.options") else {
+                throw reader.failure("handshakes.options", .unknownValue(0))
+            }
+            return ServiceHandshake(service: service, options: options)
         }
     }
 }

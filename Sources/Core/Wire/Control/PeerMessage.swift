@@ -54,12 +54,33 @@ public struct ListAnswer: Hashable, Sendable {
     /// Where to go on; nil at the end. A connection that lives throughout is named once, whatever comes and goes.
     public var next: UInt32?
     public var connections: [ConnectionSummary]
+    /// What the servers that made the slot's connections announce. The owner of a taken-over slot is not one of them,
+    /// and they may be dead.
+    public var handshakes: [ServiceHandshake]
 
-    public init(slot: SlotID, serial: UInt32, next: UInt32?, connections: [ConnectionSummary]) {
+    public init(
+        slot: SlotID,
+        serial: UInt32,
+        next: UInt32?,
+        connections: [ConnectionSummary],
+        handshakes: [ServiceHandshake] = []
+    ) {
         self.slot = slot
         self.serial = serial
         self.next = next
         self.connections = connections
+        self.handshakes = handshakes
+    }
+}
+
+/// What a service's SYN-ACKs offer.
+public struct ServiceHandshake: Hashable, Sendable {
+    public var service: Endpoint
+    public var options: HandshakeOptions
+
+    public init(service: Endpoint, options: HandshakeOptions) {
+        self.service = service
+        self.options = options
     }
 }
 

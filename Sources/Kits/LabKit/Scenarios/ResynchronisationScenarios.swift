@@ -37,10 +37,10 @@ private func resync(_ context: ScenarioContext) throws -> Figures {
         context.console.event("\(second): cable cut with \(byteText(download.bytes)) done")
         let result = try download.result(timeout: 60)
         guard let file = lab.file() else { throw LabError.failed("no file") }
-        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
         let reports = try lab.takeovers().filter {
             $0.victim == second && $0.detectedNs ?? 0 >= secondFailure.nanoseconds
         }
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error); \(reports)")
         try expect(reports.reduce(0) { $0 + $1.adopted } == 1, "the second take-over adopted: \(reports)")
         return ["protection_ms": .number(time), "second_stall_ms": .number(result.stall(after: secondFailure))]
     }
@@ -143,9 +143,7 @@ private func lostRequests(_ context: ScenarioContext) throws -> Figures {
         guard let second = unseen else { throw LabError.failed("no connection went to \(victim) again") }
         context.console.event("\(backup): missed a request and a whole connection of \(victim)")
         try waitUntil("protection of both connections", timeout: 10, every: 50) {
-            guard let report = try lab.protection(slotOf: victim, owner: victim) else { return false }
-            return report["connections"]?.integer ?? 0 >= 2 && report["protected"] == report["connections"]
-                && report["missing"]?.integer == 0
+            try lab.isProtected(slotOf: victim, owner: victim, connections: 2)
         }
         let copied = try lab.copiedBytes(backup)
         try expect(copied >= 4, "only \(copied) bytes were fetched")
@@ -178,25 +176,30 @@ extension Lab {
         return backup
     }
 
-    /// What the only backup of a slot says; nil while there is none, or more than one.
-    func protection(slotOf node: String, owner: String) throws -> JSONValue? {
-        let slot = try slots(owner: owner).first { $0["backend"]?.string == node }
-        let backups = slot?["protection"]?.array ?? []
-        return backups.count == 1 ? backups[0] : nil
+    /// What the backups of a slot say; a former backup stays one for a while. Nil while none has said a thing.
+    func protection(slotOf node: String, owner: String) throws -> [JSONValue]? {
+        guard let slot = try slots(owner: owner).first(where: { $0["backend"]?.string == node }),
+            let reports = slot["protection"]?.array, !reports.isEmpty
+        else { return nil }
+        return reports
     }
 
-    func isProtected(slotOf node: String, owner: String) throws -> Bool {
-        guard let report = try protection(slotOf: node, owner: owner) else { return false }
-        return report["state"]?.string == "synchronised" && report["connections"]?.integer ?? 0 > 0
-            && report["protected"] == report["connections"] && report["missing"]?.integer == 0
+    /// Each backup has all of at least so many connections.
+    func isProtected(slotOf node: String, owner: String, connections: Int64 = 1) throws -> Bool {
+        guard let reports = try protection(slotOf: node, owner: owner) else { return false }
+        return reports.allSatisfy { report in
+            report["state"]?.string == "synchronised" && report["connections"]?.integer ?? 0 >= connections
+                && report["protected"] == report["connections"] && report["missing"]?.integer == 0
+        }
     }
 
-    /// Waits until everything of a slot is protected; returns the time to protection in ms that the backup tells.
+    /// Waits until everything of a slot is protected; returns the longest time to protection in ms that a backup tells.
     func waitUntilProtected(slotOf node: String, owner: String) throws -> Double {
         try waitUntil("protection of \(node)'s connections on \(owner)", timeout: 10, every: 20) {
             try isProtected(slotOf: node, owner: owner)
         }
-        return try protection(slotOf: node, owner: owner)?["time_to_protection_ms"]?.number ?? 0
+        let reports = try protection(slotOf: node, owner: owner) ?? []
+        return reports.compactMap { $0["time_to_protection_ms"]?.number }.max() ?? 0
     }
 
     func copiedBytes(_ node: String) throws -> Int { try agentStatus(node)["tap"]?["copied_bytes"]?.integer ?? 0 }
