@@ -12,6 +12,7 @@ public enum BuiltinModules {
         registry.register(forwarding: SelectiveForwarding.descriptor)
         registry.register(forwarding: MulticastForwarding.descriptor)
         registry.register(forwarding: DuplicateForwarding.descriptor)
+        registry.register(forwarding: OwnerForwarding.descriptor)
         registry.register(detection: WindowDetector.descriptor)
         registry.register(detection: PhiDetector.descriptor)
         registry.register(ring: SuccessorRing.descriptor)

@@ -51,6 +51,18 @@ import Testing
         try fixture.compareState()
     }
 
+    @Test func ownerSendsNothingToTheGroupButDuringATakeOver() throws {
+        var fixture = try DirectorFixture()
+        try fixture.setService(1, forwarding: BATON_FORWARD_OWNER, plan: [3])
+        try fixture.setSlot(3)
+        for flags in [TCPFlags.syn, .ack, [.ack, .psh], [.ack, .fin]] {
+            #expect(try fixture.send(Packet(flags: flags, payload: flags.contains(.psh) ? [1] : [])).destination == owner)
+        }
+        try fixture.setSlot(3, isActive: false, isTakenOver: true)
+        #expect(try fixture.send(Packet()).destination == group)
+        try fixture.compareState()
+    }
+
     @Test func aSlotBeingTakenOverHasNoOwner() throws {
         var fixture = try selective()
         for flags in [TCPFlags.syn, .ack] { try fixture.send(Packet(flags: flags)) }
@@ -258,7 +270,7 @@ import Testing
     @Test func anUnknownForwardingIsRefused() throws {
         let fixture = try DirectorFixture()
         var service = baton_service()
-        service.forwarding = 3
+        service.forwarding = 4
         #expect(throws: BPFError.self) {
             try fixture.plane.setService(baton_service_key(address: DirectorFixture.vip, port: 80), service)
         }

@@ -92,12 +92,12 @@ struct DirectorModel {
             flows[name] = Flow(slot: number)
             count(BATON_COUNT_NEW_FLOWS)
             serviceCounts[service.id, default: [0, 0, 0, 0]][2] += 1
-            return forward(frame, service, to: slot.group, isGroup: true)
+            let isGroup = service.forwarding != BATON_FORWARD_OWNER
+            return forward(frame, service, to: isGroup ? slot.group : slot.owner, isGroup: isGroup)
         }
         guard var flow = flows[name] else { return (pass(BATON_COUNT_NO_FLOW), frame) }
         guard let slot = slots[flow.slot], slot.isUp else { return (pass(BATON_COUNT_SLOT_DOWN), frame) }
-        let toGroup =
-            service.forwarding != BATON_FORWARD_SELECTIVE || slot.isTakenOver || groupNeeds(segment, flow)
+        let toGroup = slot.isTakenOver || goesToGroup(segment, flow, service)
         if segment.flags.contains(.syn) {
             flow.isEstablished = false
         } else if segment.flags.contains(.ack), !segment.flags.contains(.rst) {
@@ -112,6 +112,14 @@ struct DirectorModel {
     private func isLiving(_ name: FlowName) -> Bool {
         guard let flow = flows[name], let slot = slots[flow.slot] else { return false }
         return slot.isUp && !flow.isClosing
+    }
+
+    private func goesToGroup(_ segment: ParsedFrame.Segment, _ flow: Flow, _ service: Service) -> Bool {
+        switch service.forwarding {
+        case BATON_FORWARD_OWNER: false
+        case BATON_FORWARD_SELECTIVE: groupNeeds(segment, flow)
+        default: true
+        }
     }
 
     private func groupNeeds(_ segment: ParsedFrame.Segment, _ flow: Flow) -> Bool {

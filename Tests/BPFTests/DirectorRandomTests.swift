@@ -41,15 +41,17 @@ import Testing
         let kinds = [
             BATON_PLAN_COUNTER, BATON_PLAN_HASH_SOURCE, BATON_PLAN_HASH_DESTINATION, BATON_PLAN_HASH_FLOW,
         ]
+        let forwardings = [
+            BATON_FORWARD_SELECTIVE, BATON_FORWARD_SELECTIVE, BATON_FORWARD_SELECTIVE, BATON_FORWARD_MULTICAST,
+            BATON_FORWARD_DUPLICATE, BATON_FORWARD_OWNER,
+        ]
         for (id, address) in [DirectorFixture.vip, DirectorFixture.vip, DirectorFixture.vip6].enumerated() {
             let length = Int.random(in: 0...9, using: &random)
             try fixture.setService(
                 UInt16(id),
                 address: address,
                 port: id == 1 ? 443 : 80,
-                forwarding: random.chance(1, in: 2)
-                    ? BATON_FORWARD_SELECTIVE
-                    : random.chance(1, in: 2) ? BATON_FORWARD_MULTICAST : BATON_FORWARD_DUPLICATE,
+                forwarding: forwardings.randomElement(using: &random) ?? BATON_FORWARD_SELECTIVE,
                 kind: kinds.randomElement(using: &random) ?? BATON_PLAN_COUNTER,
                 plan: (0..<length).map { _ in UInt16.random(in: 0..<7, using: &random) },
                 secret: .random(in: 0 ... .max, using: &random)

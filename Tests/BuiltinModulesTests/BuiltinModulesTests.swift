@@ -9,7 +9,7 @@ struct RegistryTests {
     func names() {
         let registry = BuiltinModules.registry
         #expect(registry.dispatch.map(\.name) == ["rr", "wrr", "sh"])
-        #expect(registry.forwarding.map(\.name) == ["selective", "multicast", "duplicate"])
+        #expect(registry.forwarding.map(\.name) == ["selective", "multicast", "duplicate", "owner"])
         #expect(registry.detection.map(\.name) == ["window", "phi"])
         #expect(registry.ring.map(\.name) == ["successor"])
         #expect(registry.dispatch(named: "rr") != nil)
@@ -17,6 +17,7 @@ struct RegistryTests {
         #expect(registry.forwarding(named: "multicast")?().dataPlaneNumber == 1)
         #expect(registry.forwarding(named: "duplicate")?().dataPlaneNumber == 0)
         #expect(registry.forwarding(named: "duplicate")?().usesGroups == false)
+        #expect(registry.forwarding(named: "owner")?().dataPlaneNumber == 3)
         #expect(registry.ring(named: "phi") == nil)
     }
 

@@ -15,7 +15,13 @@ import Testing
         let socket: NIOLoopBound<AuthenticatedDatagrams>
         let endpoint: Endpoint
 
-        init(_ control: ControlLoop, bind: Endpoint = loopback, key: UInt8 = 1, echoes: Bool = false) async throws {
+        init(
+            _ control: ControlLoop,
+            bind: Endpoint = loopback,
+            key: UInt8 = 1,
+            echoes: Bool = false,
+            recovery: TimeAmount = .zero
+        ) async throws {
             self.control = control
             let log = LogCapture()
             let received = Recorder<String>()
@@ -25,7 +31,7 @@ import Testing
                 let box = NIOLoopBoundBox<AuthenticatedDatagrams?>(nil, eventLoop: loop)
                 let socket = try AuthenticatedDatagrams(
                     bind: bind, on: loop, key: try testKey(key), use: .datagrams, failures: failures.value,
-                    logger: log.logger
+                    logger: log.logger, recovery: recovery
                 ) { body, from in
                     if echoes {
                         box.value?.send(body: body, to: from)
@@ -135,6 +141,21 @@ import Testing
         #expect(counters.received == 1)
         #expect(node.log.count(containing: "not sent") == 4, "once for each of four peers")
         #expect(node.log.count(containing: "sent again") == 1)
+        try await node.close()
+        try await peer.close()
+    }
+
+    @Test func failuresThatComeAndGoAreLoggedOnce() async throws {
+        let control = ControlLoop()
+        let node = try await Node(control, recovery: .seconds(60))
+        let peer = try await Node(control)
+        let tooLong = [UInt8](repeating: 1, count: DatagramSeal.bodyLimit + 1)
+        for _ in 0..<3 {
+            #expect(try await !control.run { node.socket.value.send(body: tooLong, to: peer.endpoint) })
+            #expect(try await node.send("goes", to: peer.endpoint))
+        }
+        #expect(node.log.count(containing: "not sent") == 1)
+        #expect(node.log.count(containing: "sent again") == 0)
         try await node.close()
         try await peer.close()
     }

@@ -25,6 +25,8 @@ struct SeedTests {
         #expect(bad.isEmpty, "\(bad.count) of \(range.count): \(bad.prefix(5))")
         #expect(total.takeOversStarted > range.count / 10, "hardly a take-over: \(total)")
         #expect(total.whole > range.count, "hardly a whole reply: \(total)")
+        #expect(total.further > range.count / 10, "hardly a failure after another: \(total)")
+        #expect(total.adoptedAgain > range.count / 40, "hardly a connection that lost two servers: \(total)")
     }
 
     @Test("a seed replays exactly", arguments: [3, 71, 1009] as [UInt64])

@@ -86,12 +86,12 @@ public struct DirectorPlane: Sendable {
     /// Writes a service.
     /// - Throws: for a forwarding that the data plane does not know; it would leave such a service's frames alone.
     public func setService(_ key: baton_service_key, _ service: baton_service) throws(BPFError) {
-        let known = [BATON_FORWARD_DUPLICATE, BATON_FORWARD_MULTICAST, BATON_FORWARD_SELECTIVE]
+        let known = [BATON_FORWARD_DUPLICATE, BATON_FORWARD_MULTICAST, BATON_FORWARD_SELECTIVE, BATON_FORWARD_OWNER]
         guard known.map(\.rawValue).contains(UInt32(service.forwarding)) else {
             throw BPFError(
                 operation: "set", subject: "service \(service.id)", code: 0,
                 cause: "the data plane has no forwarding number \(service.forwarding)",
-                remedy: "choose `duplicate`, `multicast` or `selective`"
+                remedy: "choose `duplicate`, `multicast`, `selective` or `owner`"
             )
         }
         try services.put(key, service)

@@ -43,11 +43,15 @@ public final class AuthenticatedDatagrams {
     /// firewall says no. Heartbeats must go on afterwards, so they are sent past it.
     private var sender: CInt = -1
     private var isClosed = false
-    /// Peers to which the last datagram could not be sent; bounded, for the log only.
-    private var unsendable: Set<Endpoint> = []
+    /// Peers to which datagrams could not be sent lately, and when the last of them was; bounded, for the log only.
+    private var unsendable: [Endpoint: NIODeadline] = [:]
+    /// So long without a failure, and the log says that it is over: while a cable is out, the kernel takes some
+    /// datagrams and refuses others.
+    private let recovery: TimeAmount
 
     /// Binds the socket and starts to receive.
     ///
+    /// - Parameter recovery: so long without a failure to a peer, and the log says that it is over.
     /// - Throws: `SocketError` when the address cannot be bound.
     public init(
         bind endpoint: Endpoint,
@@ -56,6 +60,7 @@ public final class AuthenticatedDatagrams {
         use: KeyUse,
         failures: AuthenticationFailures,
         logger: Logger,
+        recovery: TimeAmount = .seconds(10),
         handler: @escaping Handler
     ) throws(SocketError) {
         eventLoop.preconditionInEventLoop()
@@ -63,6 +68,7 @@ public final class AuthenticatedDatagrams {
         self.seal = DatagramSeal(key: key, use: use)
         self.failures = failures
         self.logger = logger
+        self.recovery = recovery
         self.handler = handler
         let descriptor = try BoundSocket.datagram(endpoint, receiveBufferBytes: Self.receiveBufferBytes)
         localEndpoint = Endpoint(localAddressOf: descriptor) ?? endpoint
@@ -93,7 +99,8 @@ public final class AuthenticatedDatagrams {
             return false
         }
         counters.sent &+= 1
-        if !unsendable.isEmpty, unsendable.remove(peer) != nil {
+        if !unsendable.isEmpty, let last = unsendable[peer], NIODeadline.now() - last >= recovery {
+            unsendable[peer] = nil
             logger.notice("datagrams of \(localEndpoint) to \(peer) are sent again")
         }
         return true
@@ -127,8 +134,8 @@ public final class AuthenticatedDatagrams {
     /// Counts, and logs the first of a row of failures to one peer.
     private func sendFailed(_ code: CInt, to peer: Endpoint) {
         counters.sendFailed &+= 1
-        guard unsendable.count < Self.unsendableLimit || unsendable.contains(peer) else { return }
-        if unsendable.insert(peer).inserted {
+        guard unsendable.count < Self.unsendableLimit || unsendable[peer] != nil else { return }
+        if unsendable.updateValue(.now(), forKey: peer) == nil {
             logger.warning("datagram of \(localEndpoint) to \(peer) not sent: \(errorText(code))")
         }
     }

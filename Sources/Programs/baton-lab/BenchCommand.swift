@@ -33,8 +33,8 @@ struct BenchCommand: ParsableCommand {
 struct BenchesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measure what tracking costs, or how fast a catch-up runs.",
-        subcommands: [Tracking.self, CatchUp.self]
+        abstract: "Measure what protection costs, or how fast a catch-up runs.",
+        subcommands: [Tracking.self, CatchUp.self, Protection.self]
     )
 
     struct Options: ParsableArguments {
@@ -71,6 +71,17 @@ struct BenchesCommand: ParsableCommand {
 
         func run() throws {
             let report = try CatchUpBench.run(options.context)
+            try options.print(report, report.lines)
+        }
+    }
+
+    struct Protection: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "The director's processor time with protection on, beside that with protection off.")
+        @OptionGroup var options: Options
+
+        func run() throws {
+            let report = try ProtectionBench.run(options.context)
             try options.print(report, report.lines)
         }
     }

@@ -26,7 +26,7 @@ struct ServiceForwardingCommand: ParsableCommand {
     @Argument(help: "The service's name.")
     var name: String
 
-    @Argument(help: "duplicate, multicast or selective.")
+    @Argument(help: "duplicate, multicast, selective or owner.")
     var method: String
 
     func run() throws {

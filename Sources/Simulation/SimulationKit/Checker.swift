@@ -12,6 +12,8 @@ struct Checker {
     /// Clients that must end whole whatever happens: one failure, and the backups knew everything.
     var mustSurvive: Set<Int> = []
     var struck = 0
+    /// By client, how often its server was taken from it while it was protected.
+    var losses: [Int: Int] = [:]
     /// Clients whose end was judged.
     var ended: Set<Int> = []
 }
@@ -54,19 +56,50 @@ extension Simulation {
     // MARK: What must survive
 
     /// At a failure: whose request and handshake every backup has.
-    func noteProtection() {
+    func noteProtection(victim: Int) {
         checker.struck += 1
-        guard faults.count == 1 else { return }
-        for (index, client) in clients.enumerated() where client.outcome == nil && client.state == .open {
-            let flow = client.plan.flow
-            guard client.plan.options.mss >= 536, let slot = plane.slot(of: flow), let talker = checker.talkers[slot],
-                let socket = hosts[talker].kernel?.socket(flow), socket.state == .open,
-                let entry = director?.table.slots.first(where: { $0.slot == slot }), !entry.backups.isEmpty,
-                entry.backups.allSatisfy({ knows(Int($0.rawValue) + 1, flow, acknowledged: socket.rcvNxt) })
-            else { continue }
+        guard faults.count == 1 || scenario.succession else { return }
+        if checker.struck > 1 { counts.further += 1 }
+        for (index, client) in clients.enumerated() where client.outcome == nil {
+            // What is under way from client to backup at this moment may be lost with the server.
+            guard isProtected(client) else {
+                checker.mustSurvive.remove(index)
+                continue
+            }
             checker.mustSurvive.insert(index)
+            if plane.slot(of: client.plan.flow).flatMap({ checker.talkers[$0] }) == victim {
+                checker.losses[index, default: 0] += 1
+            }
         }
     }
+
+    private func isProtected(_ client: ModelClient) -> Bool {
+        let flow = client.plan.flow
+        guard client.state == .open, client.plan.options.mss >= 536, let slot = plane.slot(of: flow),
+            let talker = checker.talkers[slot], let socket = hosts[talker].kernel?.socket(flow), socket.state == .open,
+            let entry = director?.table.slots.first(where: { $0.slot == slot }), !entry.backups.isEmpty
+        else { return false }
+        return entry.backups.allSatisfy { knows(Int($0.rawValue) + 1, flow, acknowledged: socket.rcvNxt) }
+    }
+
+    /// Lets the next failure of a succession come when everything is protected again that was protected at the last.
+    func watchProtection(since: TrueTime) {
+        guard activeFaults > 0, let next = faults.firstIndex(where: \.isArmed),
+            case .protected(_, let delay) = faults[next].trigger
+        else { return }
+        let open = checker.mustSurvive.filter { clients[$0].outcome == nil }
+        if open.allSatisfy({ isProtected(clients[$0]) }) {
+            arm(next, now + delay)
+        } else if now - since > Self.protectionTime {
+            let index = open.filter { !isProtected(clients[$0]) }.min() ?? 0
+            violate("client \(index) is not protected again after \(Self.protectionTime / 1_000_000_000) s")
+        } else {
+            queue.push(.watch(since: since), at: now + 5_000_000)
+        }
+    }
+
+    /// More than a director that was killed, a back-end that comes back, and its grace take together.
+    private static let protectionTime: TrueTime = 10_000_000_000
 
     private func knows(_ host: Int, _ flow: FlowKey, acknowledged: Int) -> Bool {
         guard let data = hosts[host].data, let handle = data.tracker.handle(of: flow),
@@ -83,6 +116,7 @@ extension Simulation {
         case .whole:
             counts.whole += 1
             if checker.mustSurvive.contains(index) { counts.protected += 1 }
+            if checker.losses[index, default: 0] > 1 { counts.adoptedAgain += 1 }
         case .reset, .gaveUp:
             if outcome == .reset { counts.reset += 1 } else { counts.gaveUp += 1 }
             if checker.mustSurvive.contains(index) {

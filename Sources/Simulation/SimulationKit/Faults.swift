@@ -18,12 +18,13 @@ extension Simulation {
     /// Draws what goes wrong: mostly at a moment that matters to some client.
     func drawFaults() {
         let count = scenario.faults ?? random.pick([0, 1, 1, 2, 3])
-        let kinds = scenario.kinds.isEmpty ? Self.singles + (count > 1 ? [.islands] : []) : scenario.kinds
+        let kinds = scenario.kinds.isEmpty ? Self.singles + (count > 1 && !scenario.succession ? [.islands] : []) : scenario.kinds
         for number in 0..<count {
             let client = random.number(0...scenario.clients - 1)
             let plan = clients[client].plan
             let trigger: PlannedFault.Trigger
-            switch random.number(0...(number == 0 ? 7 : 9)) {
+            switch scenario.succession && number > 0 ? 10 : random.number(0...(number == 0 ? 7 : 9)) {
+            case 10: trigger = .protected(client: client, delay: random.microseconds(0...60_000))
             case 0: trigger = .at(random.microseconds(100_000...1_200_000))
             case 1, 2: trigger = .started(client: client, delay: random.microseconds(0...60_000))
             case 3...7:
@@ -48,7 +49,7 @@ extension Simulation {
         }
     }
 
-    private func arm(_ index: Int, _ time: TrueTime) {
+    func arm(_ index: Int, _ time: TrueTime) {
         guard faults[index].isArmed else { return }
         faults[index].isArmed = false
         queue.push(.fault(index), at: time)
@@ -79,6 +80,7 @@ extension Simulation {
             switch fault.trigger {
             case .started(let index, _): client = index
             case .received(let index, _, _): client = index
+            case .protected(let index, _): client = index
             case .at, .takingOver: break
             }
             return plane.slot(of: clients[client].plan.flow).flatMap { checker.talkers[$0] } ?? 1
@@ -89,7 +91,7 @@ extension Simulation {
         let fault = faults[index]
         let host = victim(of: fault)
         counts.faults += 1
-        noteProtection()
+        noteProtection(victim: host)
         trace("FAULT \(fault.kind) of \(hosts[host].name) for \(fault.duration / 1_000_000) ms")
         let node = hosts[host]
         let healed: Fault
@@ -143,6 +145,7 @@ extension Simulation {
 
     func heal(_ fault: Fault) {
         activeFaults -= 1
+        if scenario.succession { queue.push(.watch(since: now), at: now) }
         trace("healed: \(fault)")
         switch fault {
         case .power(let host): powerOn(host, after: 0)

@@ -54,6 +54,8 @@ struct PlannedFault {
         case received(client: Int, bytes: Int, delay: TrueTime)
         /// So long after the first take-over has begun.
         case takingOver(delay: TrueTime)
+        /// So long after all is protected again that was protected at the failure before.
+        case protected(client: Int, delay: TrueTime)
     }
 
     enum Victim {
@@ -91,6 +93,9 @@ public struct Scenario: Sendable {
     public var pathSkew = 0
     /// How often something goes wrong; nil: drawn. With exactly one, nothing that was protected may be reset.
     public var faults: Int?
+    /// One failure after another, each when the one before is healed and made good: nothing that was protected may be
+    /// lost, however many there are.
+    public var succession = false
     /// Only disturbances of these kinds; empty: all.
     public var kinds: [Disturbance] = []
     /// The server speaks first.
@@ -127,6 +132,11 @@ public struct Scenario: Sendable {
         scenario.adoptionLoss = random.pick([0, 0, 0, 30])
         scenario.adoptedWindow = random.pick([10, 10, 10, 3])
         scenario.chaos = chaos
+        if chaos == nil, !scenario.greeting, random.chance(1, in: 4) {
+            scenario.succession = true
+            scenario.faults = random.number(2...4)
+            scenario.lanLoss = 0
+        }
         if scenario.greeting {
             // A backup that misses the ACK of a server-first handshake learns a wrong ISS: a known hole, which has a
             // scenario of its own.
@@ -157,7 +167,8 @@ struct ClientPlan {
     var serverCloses: Bool
 
     static func draw(_ index: Int, _ scenario: Scenario, _ random: inout SimulationRandom) -> ClientPlan {
-        let count = random.pick([1, 1, 1, 2, 3])
+        // A dialogue that is over after the first failure shows nothing of the second.
+        let count = scenario.succession ? random.number(3...8) : random.pick([1, 1, 1, 2, 3])
         var requests: [[UInt8]] = []
         var expected = scenario.greeting ? Exchange.greeting : []
         let serverCloses = random.chance(1, in: 2)
@@ -170,7 +181,8 @@ struct ClientPlan {
                 requestBytes: random.chance(1, in: 12) ? random.number(20_000...70_000) : random.number(12...2500),
                 replyBytes: random.chance(1, in: 8) ? random.number(1...600) : random.number(2_000...longest),
                 serverCloses: serverCloses && number == count - 1,
-                thinking: random.chance(1, in: 5) ? random.number(1...120) : 0
+                thinking: random.chance(scenario.succession ? 4 : 1, in: 5)
+                    ? random.number(1...(scenario.succession ? 250 : 120)) : 0
             )
             let request = Exchange.request(header, &random)
             requests.append(request)

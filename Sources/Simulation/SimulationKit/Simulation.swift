@@ -28,6 +28,7 @@ public final class Simulation {
         case application(host: Int, life: Int, socket: Int)
         case fault(Int)
         case heal(Fault)
+        case watch(since: TrueTime)
         case startAgent(Int)
         case startDirector
         case startApplication(Int)
@@ -156,6 +157,7 @@ public final class Simulation {
         case .application(let host, let life, let id): serve(host, life, id)
         case .fault(let index): strike(index)
         case .heal(let fault): heal(fault)
+        case .watch(let since): watchProtection(since: since)
         case .startApplication(let host): startApplication(host)
         case .thaw(let host): thaw(host)
         }
@@ -270,6 +272,10 @@ public struct SimulationCounts: Sendable {
     public var directorResets = 0
     /// Connections that had to survive a single failure, and did.
     public var protected = 0
+    /// Failures that met a cluster which had made good an earlier one.
+    public var further = 0
+    /// Of the protected ones, those whose server was lost to them more than once.
+    public var adoptedAgain = 0
     /// By the raw value of `ResetCause`.
     public var resets = [Int](repeating: 0, count: ResetCause.allCases.count)
 
@@ -290,6 +296,8 @@ public struct SimulationCounts: Sendable {
         gaveUp += other.gaveUp
         directorResets += other.directorResets
         protected += other.protected
+        further += other.further
+        adoptedAgain += other.adoptedAgain
         for index in resets.indices { resets[index] += other.resets[index] }
     }
 }

@@ -65,7 +65,7 @@ static __always_inline bool slot_is_up(const struct baton_slot *slot)
 /* An unknown one is left alone, rather than that another forwarding stands in for it. */
 static __always_inline bool forwarding_is_known(const struct baton_service *service)
 {
-    return service->forwarding <= BATON_FORWARD_SELECTIVE;
+    return service->forwarding <= BATON_FORWARD_OWNER;
 }
 
 static __always_inline __u8 group_time(__u64 now)
@@ -85,6 +85,18 @@ static __always_inline bool group_needs(const struct baton_segment *segment, con
     if (unlikely((__u8)(group_time(now) - flow->group_time) >= 2))
         return true;
     return segment->acknowledgment - flow->group_ack + BATON_GROUP_ACK_DISTANCE - 1 > 2 * BATON_GROUP_ACK_DISTANCE - 2;
+}
+
+/* During a take-over no machine's stack may see a frame of the slot, whatever the forwarding. */
+static __always_inline bool goes_to_group(const struct baton_service *service, const struct baton_slot *slot,
+                                          const struct baton_segment *segment, const struct baton_flow *flow,
+                                          __u64 now)
+{
+    if (unlikely(slot->flags & BATON_SLOT_TAKEOVER))
+        return true;
+    if (likely(service->forwarding == BATON_FORWARD_SELECTIVE))
+        return group_needs(segment, flow, now);
+    return service->forwarding != BATON_FORWARD_OWNER;
 }
 
 /* What the flow remembers of this frame. Written only when it changes: other CPUs read the same cache line. */
@@ -191,16 +203,16 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
         slot = open_flow(segment, verdict, &key, flow != 0, &reason);
         if (!slot)
             return drop(verdict->counts, reason);
-        /* Every forwarding sends a SYN to the group; the new flow's fields stand as this SYN leaves them. */
-        return forward(link, frame, verdict, slot, true);
+        /* Every forwarding for backups sends them a SYN; the new flow's fields stand as this SYN leaves them. */
+        return forward(link, frame, verdict, slot,
+                       verdict->service->forwarding != BATON_FORWARD_OWNER || (slot->flags & BATON_SLOT_TAKEOVER));
     }
     if (unlikely(!flow))
         return pass(verdict->counts, BATON_COUNT_NO_FLOW);
     if (unlikely(!slot_is_up(slot)))
         return pass(verdict->counts, BATON_COUNT_SLOT_DOWN);
     now = bpf_ktime_get_coarse_ns();
-    to_group = verdict->service->forwarding != BATON_FORWARD_SELECTIVE || (slot->flags & BATON_SLOT_TAKEOVER)
-        || group_needs(segment, flow, now);
+    to_group = goes_to_group(verdict->service, slot, segment, flow, now);
     update_flow(flow, segment, to_group, now);
     return forward(link, frame, verdict, slot, to_group);
 }

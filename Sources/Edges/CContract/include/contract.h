@@ -48,6 +48,7 @@ enum baton_forwarding {
     BATON_FORWARD_DUPLICATE = 0,
     BATON_FORWARD_MULTICAST = 1,
     BATON_FORWARD_SELECTIVE = 2,
+    BATON_FORWARD_OWNER = 3, /* not in [Z]: no backup hears of these flows */
 };
 
 /* How a dispatch plan turns a SYN into a place of its table. */

@@ -1,11 +1,11 @@
 import Glibc
 import Model
 
-/// The forwarding modules `duplicate`, `multicast` and `selective`.
+/// The forwarding modules `duplicate`, `multicast`, `selective` and, while nothing fails, `owner`.
 let forwardingScenarios: [Scenario] = [
     Scenario(
         "forwarding-methods",
-        "A download survives a cut cable under each forwarding method, and with the method changed three times under "
+        "A download survives a cut cable under each forwarding method, and with the method changed four times under "
             + "it; the counters say which way its frames went.",
         run: forwardingMethods)
 ]
@@ -71,6 +71,7 @@ private struct Forwarding {
             // Segments with data may have been joined before they were copied; a download's are ACKs. Just after the
             // ring has changed, a former backup may be a third member.
             try expect(copies > toGroup * 2 * 9 / 10 && copies <= toGroup * 3, text)
+        case "owner": try expect(toOwner > 100 && toGroup == 0 && copies == 0, text)
         case "multicast": try expect(toOwner == 0 && toGroup > 100 && copies == 0, text)
         case _: try expect(toOwner > 100 && toGroup < toOwner && copies == 0, text)
         }
@@ -127,7 +128,7 @@ private func change(_ lab: Lab, _ context: ScenarioContext) throws -> Figures {
     try Forwarding(lab).check("selective")
     var figures: Figures = [:]
     // The last of them is in force when the server fails.
-    for (method, share) in [("multicast", 3), ("selective", 5), ("duplicate", 7)] {
+    for (method, share) in [("multicast", 3), ("owner", 4), ("selective", 5), ("duplicate", 7)] {
         try lab.setForwarding(of: "web", method)
         context.console.event("\(method) with \(byteText(download.bytes)) done")
         pause(milliseconds: 100)
@@ -151,7 +152,7 @@ private func change(_ lab: Lab, _ context: ScenarioContext) throws -> Figures {
 
 /// What does not exist is refused, and changes nothing.
 private func refuse(_ lab: Lab) throws {
-    let mistakes = [("web", "triplicate", "duplicate, multicast, selective"), ("wob", "multicast", "web")]
+    let mistakes = [("web", "triplicate", "duplicate, multicast, owner, selective"), ("wob", "multicast", "web")]
     for (service, method, said) in mistakes {
         do {
             try lab.setForwarding(of: service, method)
