@@ -37,7 +37,8 @@ public struct TakeoverMachine: ~Copyable {
 
     // MARK: Inputs
 
-    /// Begins: probes every connection of the slot at once.
+    /// Begins: probes every connection of the slot, the first ones at once and the others in the ticks that follow, so
+    /// that answers are seen, and connections adopted, while there are still some to be probed.
     ///
     /// A handshake that is not finished is none yet: that client sends its SYN again, or, when it has got the dead
     /// server's SYN-ACK, something that lets `received` take it in.
@@ -46,7 +47,11 @@ public struct TakeoverMachine: ~Copyable {
         for handle in tracker.connections(of: slot) {
             guard let connection = tracker[handle], connection.iss != nil else { continue }
             let place = add(handle, connection, now: now)
-            probe(place, connection, now: now, into: &effects)
+            if place < parameters.deadlinesAtATime {
+                probe(place, connection, now: now, into: &effects)
+            } else {
+                schedule(place, now)
+            }
         }
         conclude(now: now, into: &effects)
     }
@@ -103,15 +108,18 @@ public struct TakeoverMachine: ~Copyable {
         conclude(now: now, into: &effects)
     }
 
-    /// Time has passed; returns when to come again, nil when there is nothing to wait for.
+    /// Time has passed; returns when to come again, nil when there is nothing to wait for. What is due may be more than
+    /// one call does: the caller looks at what else has come, and comes again.
     public mutating func tick(
         tracker: borrowing Tracker,
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) -> Instant? {
-        while let first = deadlines.first, first.at <= now {
+        var left = parameters.deadlinesAtATime
+        while left > 0, let first = deadlines.first, first.at <= now {
             deadlines.removeFirst()
             if work[first.place].deadline == first.at {
+                left -= 1
                 work[first.place].deadline = .never
                 expire(first.place, tracker: tracker, now: now, into: &effects)
             }

@@ -8,10 +8,13 @@ public struct TakeoverParameters: Sendable {
     /// After an unanswered probe; doubled each time up to `probeIntervalMax`.
     public var probeInterval = Interval.milliseconds(20)
     public var probeIntervalMax = Interval.milliseconds(500)
+    /// What is done for time that has passed before the machine looks again at what has come: few enough that no probe
+    /// is repeated only because its answer was not looked at.
+    public var deadlinesAtATime = 128
     /// A client that has not answered by then is given up.
     public var probeTimeout = Interval.seconds(5)
     /// Adoptions whose socket is not confirmed yet, at a time: below any sensible listen backlog.
-    public var adoptionsInFlight = 128
+    public var adoptionsInFlight = 256
     public var adoptionInterval = Interval.milliseconds(5)
     public var adoptionIntervalMax = Interval.milliseconds(50)
     public var adoptionTimeout = Interval.seconds(10)

@@ -31,6 +31,8 @@ public final class BulkDownload: Sendable {
     public struct Progress: Sendable {
         public var connected = 0
         public var finished = 0
+        /// Of those that failed, the first one's cause; nil: none has.
+        public var failure: String?
         public var bytes = 0
         /// Local ports by client, 0 before its connect.
         public var ports: [UInt16] = []
@@ -44,7 +46,7 @@ public final class BulkDownload: Sendable {
     public init(lab: Lab, _ request: Request) throws {
         try lab.checkNode(request.node)
         promise = try Promise()
-        BulkDownload.allowDescriptors(request.count + 1024)
+        try BulkDownload.allowDescriptors(request.count + 1024)
         pace = Atomic(request.rate ?? -1)
         let namespace = lab.plan.namespacePath(request.node)
         startThread { [self] in
@@ -65,14 +67,17 @@ public final class BulkDownload: Sendable {
         }
     }
 
-    /// Best effort: where it is not allowed, connects fail with a clear error.
-    private static func allowDescriptors(_ count: Int) {
+    /// Without room for all sockets the lab could not even be taken away: that takes descriptors too.
+    private static func allowDescriptors(_ count: Int) throws {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         guard limit.rlim_cur < rlim_t(count) else { return }
+        let hard = limit.rlim_max
         limit.rlim_cur = rlim_t(count)
-        limit.rlim_max = max(limit.rlim_max, limit.rlim_cur)
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        limit.rlim_max = max(hard, limit.rlim_cur)
+        guard setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            throw LabError.invalid("\(count) descriptors are more than \(hard), this process' limit; raise `ulimit -Hn`")
+        }
     }
 
     public var progress: Progress { shared.withLock { $0 } }

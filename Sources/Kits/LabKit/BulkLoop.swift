@@ -189,6 +189,7 @@ struct BulkLoop {
         clients[index].descriptor = -1
         results[index] = clients[index].result(error: error)
         progress.finished += 1
+        if !error.isEmpty, progress.failure == nil { progress.failure = error }
     }
 }
 

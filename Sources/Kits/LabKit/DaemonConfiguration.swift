@@ -20,8 +20,9 @@ struct DaemonConfiguration {
             if service.name == "web" { lines += options.serviceSettings.map { "    " + $0 } }
         }
         lines.append("backends:")
-        for node in plan.webNodes {
+        for (index, node) in plan.webNodes.enumerated() {
             lines += ["  - name: \(node)", "    address: \(plan.address(of: node)?.description ?? "")"]
+            if index < options.weights.count { lines.append("    weight: \(options.weights[index])") }
         }
         lines += [
             "backups: \(options.backups)",

@@ -17,6 +17,8 @@ public struct LabOptions: Sendable {
     /// [Z]'s N: how many successors back a back-end up.
     public var backups = 1
     public var policy = "rr"
+    /// Of the back-ends in their order, for policies that weigh; whoever is not named has the default.
+    public var weights: [Int] = []
     public var replay = "stream"
     public var forwarding = "selective"
     /// More lines of the service, such as `methods: idempotent`.

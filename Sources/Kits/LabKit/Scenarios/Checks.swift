@@ -18,11 +18,14 @@ extension Lab {
     }
 
     /// The director's report of a take-over, once its connections are decided.
-    func settledTakeover(of victim: String, after instant: Instant, timeout seconds: Double = 10) throws
-        -> TakeoverReport
-    {
+    func settledTakeover(
+        of victim: String,
+        after instant: Instant,
+        timeout seconds: Double = 10,
+        every milliseconds: Int32 = 20
+    ) throws -> TakeoverReport {
         var report: TakeoverReport?
-        try waitUntil("the director's report of \(victim)'s take-over", timeout: seconds, every: 20) {
+        try waitUntil("the director's report of \(victim)'s take-over", timeout: seconds, every: milliseconds) {
             let all = try takeovers(of: victim, after: instant)
             report = all.max { $0.connections < $1.connections }
             return !all.isEmpty && all.allSatisfy { $0.settledNs != nil }
