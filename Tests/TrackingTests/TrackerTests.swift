@@ -258,6 +258,7 @@ struct TrackerTests {
     }
 
     @Test func aConnectionIsSmall() {
+        print("a backup connection takes \(Tracker.bytesPerConnection) bytes, its journal apart")
         #expect(Tracker.bytesPerConnection <= 320)
     }
 }
