@@ -34,6 +34,7 @@ struct DaemonConfiguration {
             "log:",
             "  level: \(options.logLevel)",
         ]
+        lines += options.directorLines
         return lines.joined(separator: "\n") + "\n"
     }
 

@@ -10,6 +10,8 @@ public enum ScenarioRegistry {
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
+        fenceScenarios,
+        ringScenarios,
         resynchronisationScenarios,
         hostileScenarios,
         benchScenarios,
