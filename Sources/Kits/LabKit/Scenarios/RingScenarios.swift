@@ -66,16 +66,16 @@ extension Lab {
 }
 
 private func oneAfterTheOther(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab(twoBackups(200_000_000)) { lab in
+    try context.withLab(twoBackups(120_000_000)) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
         let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
         defer { download.cancel() }
-        let port = try lab.connected(download, bytes: 40_000_000)
+        let port = try lab.connected(download, bytes: 20_000_000)
         let victim = try lab.server(ofClientPort: port)
         let first = try lab.kill(victim, how: .power)
         context.console.event("\(victim): power lost")
         let report = try lab.settledTakeover(of: victim, after: first)
-        try waitUntil("more of the download", timeout: 20) { download.bytes > 100_000_000 || download.isFinished }
+        try waitUntil("more of the download", timeout: 20) { download.bytes > 70_000_000 || download.isFinished }
         let second = try lab.kill(report.backup, how: .power)
         context.console.event("\(report.backup): power lost too, \(byteText(download.bytes)) have arrived")
         let next = try lab.settledTakeover(of: report.backup, after: second)
@@ -88,11 +88,11 @@ private func oneAfterTheOther(_ context: ScenarioContext) throws -> Figures {
 }
 
 private func atOnce(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab(twoBackups(200_000_000)) { lab in
+    try context.withLab(twoBackups(100_000_000)) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
         let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
         defer { download.cancel() }
-        let port = try lab.connected(download, bytes: 60_000_000)
+        let port = try lab.connected(download, bytes: 40_000_000)
         let victim = try lab.server(ofClientPort: port)
         let successors = lab.successors(of: victim)
         let failure = try lab.kill(victim, how: .power)
@@ -139,12 +139,14 @@ private func ownerDies(_ context: ScenarioContext) throws -> Figures {
 }
 
 private func reviveKeepsFlows(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab { lab in
+    var options = LabOptions()
+    options.fileSize = 120_000_000
+    return try context.withLab(options) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
         let small = try lab.publish("/small.bin", size: 20_000, seed: 9)
         let download = try Download(lab: lab, Download.Request(rate: 12_000_000))
         defer { download.cancel() }
-        let port = try lab.connected(download, bytes: 40_000_000)
+        let port = try lab.connected(download, bytes: 12_000_000)
         let victim = try lab.server(ofClientPort: port)
         let failure = try lab.kill(victim, how: .power)
         let report = try lab.settledTakeover(of: victim, after: failure)
@@ -174,7 +176,9 @@ private func reviveKeepsFlows(_ context: ScenarioContext) throws -> Figures {
 
 /// The director cannot tell it from a death, and orders the backup, which stops echoing and fences or waits.
 private func partitionFromDirector(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab { lab in
+    var options = LabOptions()
+    options.fileSize = 120_000_000
+    return try context.withLab(options) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
         let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
         defer { download.cancel() }
@@ -199,7 +203,11 @@ private func partitionFromDirector(_ context: ScenarioContext) throws -> Figures
 }
 
 private func partitionOfAgents(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab { lab in
+    var options = LabOptions()
+    options.fileSize = 120_000_000
+    // Nothing has to be detected here, and no busy machine's late heartbeat shall be taken for what it is not.
+    options.heartbeatWindowMilliseconds = 500
+    return try context.withLab(options) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
         let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
         defer { download.cancel() }
