@@ -2,6 +2,7 @@
 public enum ScenarioRegistry {
     public static let all: [Scenario] = [
         takeoverScenarios,
+        crashScenarios,
         loadScenarios,
         requestScenarios,
         httpScenarios,
