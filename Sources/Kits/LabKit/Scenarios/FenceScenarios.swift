@@ -64,7 +64,7 @@ private func expectFailure(_ number: Int, _ victim: String, _ lab: Lab) throws {
 private func expectCall(_ directory: String, _ victim: String, _ lab: Lab) throws {
     let address = lab.plan.address(of: victim)?.description ?? ""
     let said = (readFile(directory + "/fence.txt") ?? "").trimmedLines
-    let inherited = (readFile(directory + "/fence.fds") ?? "").trimmedLines
-    try expect(inherited == "0 1 2 3", "the script has inherited descriptors of the daemon: \(inherited)")
+    let inherited = (readFile(directory + "/fence.fds") ?? "").split(separator: " ")
+    try expect(inherited == ["0", "1", "2", "3"], "the script has inherited descriptors of the daemon: \(inherited)")
     try expect(said == "power-off \(victim) \(address)", "the script was called with \"\(said)\"")
 }
