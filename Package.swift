@@ -191,6 +191,7 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
             ]
         ),
+        tests("AgentKitTests", nio + ["AgentKit", "Configuration", "Model"]),
         tests("LabKitTests", ["LabKit", "Model"]),
         tests("ScenarioTests", ["LabKit"]),
     ]

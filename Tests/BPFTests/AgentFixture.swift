@@ -51,6 +51,7 @@ final class AgentFixture {
     let egress: BPFProgram
     let tun: BPFProgram
     let tracepoint: BPFProgram
+    let exitTracepoint: BPFProgram
     private var ring: BPFRingBuffer?
     private let heard = Heard()
     let isIPv6: Bool
@@ -79,6 +80,7 @@ final class AgentFixture {
         egress = try object.program("agent_egress")
         tun = try object.program("agent_tun")
         tracepoint = try object.program("agent_guard")
+        exitTracepoint = try object.program("agent_exit")
         ring = try object.ringBuffer("events") { [heard] bytes in
             heard.events.append(bytes.loadUnaligned(as: baton_event.self))
         }

@@ -70,7 +70,7 @@ import Testing
         #expect(peer.info.state == 1)
     }
 
-    @Test(arguments: ["exec 3>&-; kill -STOP $$", "exit 0", "exit 3"])
+    @Test(arguments: ["exec 3>&-; kill -STOP $$", "exit 0", "exit 3", "kill -TERM $$", "kill -INT $$", "kill -HUP $$"])
     func whoClosesOnPurposeIsHeard(script: String) throws {
         let process = try start(script)
         let peer = try service.accept()

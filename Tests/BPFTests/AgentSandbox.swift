@@ -14,7 +14,7 @@ final class AgentSandbox {
     let fixture: AgentFixture
     let wire: Wire
     private let tun: Int32
-    private var guardLink: BPFLink?
+    private var tracingLinks: [BPFLink] = []
 
     init(isIPv6: Bool = false, iss: UInt32 = 5000, irs: UInt32 = 90_000) throws {
         server = try Namespace()
@@ -53,11 +53,13 @@ final class AgentSandbox {
                 try hook.attach(program)
             }
         }
-        guardLink = try BPFLink.attachTracing(fixture.tracepoint)
+        tracingLinks = [
+            try BPFLink.attachTracing(fixture.tracepoint), try BPFLink.attachTracing(fixture.exitTracepoint),
+        ]
     }
 
     deinit {
-        guardLink = nil
+        tracingLinks = []
         close(tun)
     }
 

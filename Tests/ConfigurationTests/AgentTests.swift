@@ -7,6 +7,9 @@ private func sizeExpected(_ most: String) -> String {
     "expected a size with its unit (KiB, MiB, GiB, ...) from 64KiB to \(most), e.g. 16MiB"
 }
 private let directorExpected = "expected an address, with or without a port, e.g. 10.0.0.1 or 10.0.0.1:7400"
+private let pathExpected = "expected a path of at most 1024 visible ASCII characters, e.g. /health"
+private let statusExpected = "expected a status from 100 to 599 or a range, e.g. 200 or 200-399"
+private let requestExpected = "expected \"kind: http\" beside it; remove it, or say \"kind: http\""
 private func checkExpected(_ least: String) -> String {
     "expected a duration with its unit (ms, s, m, ...) from \(least) to 1m, e.g. 10ms or 2s"
 }
@@ -52,13 +55,13 @@ private let faults = [
         agentText(
             more: """
                 services:
-                  - {name: web, check: {kind: http, interval: 5ms, timeout: 2m, rise: 0, fall: 101}}
+                  - {name: web, check: {kind: icmp, interval: 5ms, timeout: 2m, rise: 0, fall: 101}}
                   - {name: web, check: {interval: 100ms, timeout: 101ms}}
                   - {check: tcp}
                 """
         ),
         """
-        a:5:31: services[0].check.kind: "http" is not a kind of check; expected tcp or none
+        a:5:31: services[0].check.kind: "icmp" is not a kind of check; expected tcp, http, process or none
         a:5:47: services[0].check.interval: 5ms is out of range; \(checkExpected("10ms"))
         a:5:61: services[0].check.timeout: 2m is out of range; \(checkExpected("1ms"))
         a:5:71: services[0].check.rise: 0 is out of range; expected a whole number from 1 to 100
@@ -69,7 +72,35 @@ private let faults = [
         a:7:5: services[2].name: the key is missing; \
         expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1
         a:7:13: services[2].check: "tcp" is not a mapping; \
-        expected a mapping with the keys kind, interval, timeout, rise and fall
+        expected a mapping with the keys kind, path, host, status, interval, timeout, rise and fall
+        """
+    ),
+    Fault(
+        "requests of checks",
+        agentText(
+            more: """
+                services:
+                  - {name: a, check: {kind: http, path: health, host: "a b", status: 99}}
+                  - {name: b, check: {kind: http, path: "/a b", status: 400-200}}
+                  - {name: c, check: {kind: http, path: "/a#b", status: 200-399-499}}
+                  - {name: d, check: {path: /x, host: h, status: 200}}
+                  - {name: e, check: {kind: process, path: /x}}
+                """
+        ),
+        """
+        a:5:41: services[0].check.path: "health" does not begin with '/'; \(pathExpected); write "/health"
+        a:5:55: services[0].check.host: "a b" is not a host's name; \
+        expected a host's name, with or without a port, e.g. www.example.com
+        a:5:70: services[0].check.status: 99 is not a status; \(statusExpected)
+        a:6:41: services[1].check.path: "/a b" has a character that a request cannot have; \(pathExpected); \
+        write it as % and two hexadecimal digits
+        a:6:57: services[1].check.status: 400-200 ends before it begins; \(statusExpected)
+        a:7:41: services[2].check.path: "/a#b" has a fragment; \(pathExpected)
+        a:7:57: services[2].check.status: 200-399-499 is not a status; \(statusExpected)
+        a:8:29: services[3].check.path: "path" is about requests, and the kind of check is tcp; \(requestExpected)
+        a:8:39: services[3].check.host: "host" is about requests, and the kind of check is tcp; \(requestExpected)
+        a:8:50: services[3].check.status: "status" is about requests, and the kind of check is tcp; \(requestExpected)
+        a:9:44: services[4].check.path: "path" is about requests, and the kind of check is process; \(requestExpected)
         """
     ),
     Fault(
@@ -132,6 +163,9 @@ struct AgentTests {
               - name: tls
                 check: {interval: 100ms}
               - name: ssh
+                check: {kind: process}
+              - name: api
+                check: {kind: http, path: "/health?full=1", host: "api.example:8080", status: 204}
             heartbeat: {port: 7600}
             state: /sys/fs/bpf/x
             socket: /run/x.sock
@@ -151,7 +185,10 @@ struct AgentTests {
                     check: .init(kind: .none, interval: .seconds(1), timeout: .seconds(1), rise: 1, fall: 100)
                 ),
                 .init(name: "tls", check: .init(interval: .milliseconds(100), timeout: .milliseconds(100))),
-                .init(name: "ssh"),
+                .init(name: "ssh", check: .init(kind: .process)),
+                .init(
+                    name: "api",
+                    check: .init(kind: .http, path: "/health?full=1", host: "api.example:8080", status: 204...204)),
             ],
             heartbeatPort: 7600,
             state: "/sys/fs/bpf/x",

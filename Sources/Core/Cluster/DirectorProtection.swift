@@ -1,7 +1,7 @@
 import Model
 import Wire
 
-/// What backups say of the slots that they back up; for `batonctl`, not for decisions.
+/// What backups say of the slots that they back up: for `batonctl`, and for the order in which they take over.
 extension DirectorMachine {
     /// One backup's view of one slot.
     public struct Protection: Hashable, Sendable {
@@ -10,15 +10,24 @@ extension DirectorMachine {
         public var report: SlotProtection
     }
 
-    mutating func received(_ reports: [SlotProtection], member index: Int) {
+    mutating func received(
+        _ reports: [SlotProtection],
+        member index: Int,
+        now: Instant,
+        into effects: inout [DirectorEffect]
+    ) {
         let backup = members[index].slot
+        var hasCompleted = false
         for report in reports {
             guard let slot = slotIndex(report.slot), slots[slot].backups.contains(where: { $0.slot == backup }) else {
                 continue
             }
+            let former = slots[slot].protection.first { $0.backup == backup }?.report.phase
+            if report.phase == .synchronised, former != .synchronised { hasCompleted = true }
             slots[slot].protection.removeAll { $0.backup == backup }
             slots[slot].protection.append(Protection(backup: backup, report: report))
         }
+        if hasCompleted { rebuild(now: now, into: &effects) }
     }
 
     /// The reports of a slot's present backups, in the order of the backups.

@@ -60,8 +60,8 @@ extension DirectorMachine {
         }
     }
 
-    /// Who was a backup stays one for a while after the ring has moved on, and stays first: it alone knows the
-    /// connections that are older than the change ([Z] II-D leaves these unprotected).
+    /// Who was a backup stays one for a while after the ring has moved on, and stays first until its successor has copied
+    /// what it missed: it alone knows the connections that are older than the change ([Z] II-D leaves these unprotected).
     private mutating func updateBackups(
         _ index: Int,
         _ successors: [(member: SlotID, successors: [SlotID])],
@@ -90,8 +90,24 @@ extension DirectorMachine {
             let first = former.min { (backups[$0].until ?? .never) < (backups[$1].until ?? .never) }
             backups.remove(at: first ?? backups.count - 1)
         }
-        slots[index].backups = backups
+        let wanted = successors.first { $0.member == holder }?.successors ?? []
+        slots[index].backups = inOrder(backups, of: slots[index], wanted: wanted)
         slots[index].protection.removeAll { report in !backups.contains { $0.slot == report.backup } }
+    }
+
+    /// Who takes over first: those that know every connection, in the order of the ring ([Z] II-B), then the others, who
+    /// has listened longest first (docs/design/0009-order-of-backups.md).
+    private func inOrder(_ backups: [Backup], of slot: Slot, wanted: [SlotID]) -> [Backup] {
+        let known = backups.filter { isComplete($0, of: slot) }
+        let ring = wanted.compactMap { next in known.first { $0.slot == next } }
+        let former = known.filter { backup in !wanted.contains(backup.slot) }
+        return ring + former + backups.filter { backup in !known.contains { $0.slot == backup.slot } }
+    }
+
+    /// It has listened from the beginning, or has copied what it had missed.
+    private func isComplete(_ backup: Backup, of slot: Slot) -> Bool {
+        if knowsAll(backup, of: slot) { return true }
+        return slot.protection.contains { $0.backup == backup.slot && $0.report.phase == .synchronised }
     }
 
     mutating func dropFormerBackups(now: Instant, into effects: inout [DirectorEffect]) {

@@ -24,7 +24,7 @@ extension DirectorMachine {
         case .ringAcknowledged(let epoch): acknowledged(epoch, member: index, now: now, into: &effects)
         case .sign(let sign): received(sign, member: index, now: now, into: &effects)
         case .takeOverReport(let report): received(report, member: index, now: now, into: &effects)
-        case .protection(let slots): received(slots, member: index)
+        case .protection(let slots): received(slots, member: index, now: now, into: &effects)
         case .welcome, .refused, .ring, .takeOver, .fence, .yield:
             unexpected("a message that only the director sends", into: &effects)
         }
@@ -209,8 +209,9 @@ extension DirectorMachine {
             members[index].settledIn = true
             members[index].settledAt = now
         }
+        // Who listens from the beginning takes its place on the ring.
         noteListening(members[index].slot, acknowledged: acknowledged, now: now)
-        publishSlots(into: &effects)
+        rebuild(now: now, into: &effects)
         evaluate(now: now, into: &effects)
         updatePlans(into: &effects)
     }

@@ -20,7 +20,10 @@ struct AgentDataPlane {
     private let hooks: [TrafficControlHook]
     private let ownsInterfaceHook: Bool
     private let folder: String
-    private let guardLink: BPFLink
+    private let tracingLinks: [BPFLink]
+
+    /// The tracepoints' programs, and the names of their pins.
+    private static let tracing = [("exit", "agent_exit"), ("guard", "agent_guard")]
 
     /// Sixteen bytes in network byte order, as `struct baton_address` of the programs.
     struct ContractAddress: BitwiseCopyable, Hashable {
@@ -69,9 +72,14 @@ struct AgentDataPlane {
             try tunHook.attach(object.program("agent_tun"))
             try egress.attach(object.program("agent_egress"))
             try ingress.attach(object.program("agent_ingress"))
-            try BPFLink.unpin(folder + "/guard")
-            guardLink = try BPFLink.attachTracing(object.program("agent_guard"))
-            try guardLink.pin(at: folder + "/guard")
+            var links: [BPFLink] = []
+            for (name, program) in Self.tracing {
+                try BPFLink.unpin(folder + "/" + name)
+                let link = try BPFLink.attachTracing(object.program(program))
+                try link.pin(at: folder + "/" + name)
+                links.append(link)
+            }
+            tracingLinks = links
         } catch {
             AgentDataPlane.remove(hooks: hooks, destroying: ownsInterfaceHook ? ingress : nil, folder: folder)
             throw error
@@ -116,7 +124,7 @@ struct AgentDataPlane {
     private static func remove(hooks: [TrafficControlHook], destroying own: TrafficControlHook?, folder: String) {
         for hook in hooks { try? hook.detach() }
         if let own { try? own.destroy() }
-        try? BPFLink.unpin(folder + "/guard")
+        for (name, _) in tracing { try? BPFLink.unpin(folder + "/" + name) }
         try? BPFFileSystem.remove(folder: folder)
     }
 }

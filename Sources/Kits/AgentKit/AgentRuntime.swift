@@ -81,7 +81,9 @@ final class AgentRuntime: @unchecked Sendable {
         admin = try AdminSocket(path: configuration.socket, on: loop, logger: logger) { [unowned self] request in
             self.answer(request)
         }
-        checks = HealthChecks(loop: loop) { [unowned self] service, passed, handshake in
+        checks = HealthChecks(
+            loop: loop, logger: logger, isListening: { [unowned self] in self.host.hasListener($0) }
+        ) { [unowned self] service, passed, handshake in
             if let handshake { self.handle(.handshake(service: service, handshake)) }
             self.handle(.check(service: service, passed: passed))
         }

@@ -1,10 +1,11 @@
 import Configuration
 import Glibc
+import Logging
 import Model
 import NIOCore
 import NIOPosix
 
-/// Checks the local applications by connecting to them, as clients do.
+/// Checks the local applications: connects to them or asks them, as clients do, or looks whether they listen.
 ///
 /// A connection that opens also shows the options of the application's SYN-ACKs (TCP_INFO), so that they are known
 /// before the first client comes. Belongs to the event loop.
@@ -16,15 +17,29 @@ final class HealthChecks {
         var endpoint: Endpoint
         var check: Configuration.AgentConfiguration.Check
         var next: Scheduled<Void>?
+        /// Why the last check failed; nil when it passed, or there was none yet.
+        var failure: String?
     }
 
     private let loop: any EventLoop
+    private let logger: Logger
+    private let isListening: (Endpoint) -> Bool
     private let outcome: Outcome
     private var items: [Item] = []
     private var round: UInt64 = 0
 
-    init(loop: any EventLoop, outcome: @escaping Outcome) {
+    /// - Parameters:
+    ///   - isListening: whether a process of this machine listens there.
+    ///   - outcome: called once for each check.
+    init(
+        loop: any EventLoop,
+        logger: Logger,
+        isListening: @escaping (Endpoint) -> Bool,
+        outcome: @escaping Outcome
+    ) {
         self.loop = loop
+        self.logger = logger
+        self.isListening = isListening
         self.outcome = outcome
     }
 
@@ -49,34 +64,84 @@ final class HealthChecks {
             owner.value.start(index, round: round)
         }
         switch item.check.kind {
-        case .none: outcome(item.name, true, nil)
-        case .tcp: connect(item, round: round)
+        case .none: report(index, nil, round: round)
+        case .process: report(index, isListening(item.endpoint) ? nil : "no process listens", round: round)
+        case .tcp, .http: connect(index, round: round)
         }
     }
 
-    private func connect(_ item: Item, round: UInt64) {
+    /// Opens a connection, asks what is to be asked, and closes it; all of it within the check's timeout.
+    private func connect(_ index: Int, round: UInt64) {
+        let (endpoint, check) = (items[index].endpoint, items[index].check)
+        guard let address = try? SocketAddress(ipAddress: "\(endpoint.address)", port: Int(endpoint.port)) else { return }
         let owner = NIOLoopBound(self, eventLoop: loop)
-        guard let address = try? SocketAddress(ipAddress: "\(item.endpoint.address)", port: Int(item.endpoint.port))
-        else { return }
-        ClientBootstrap(group: loop)
-            .connectTimeout(.nanoseconds(item.check.timeout.nanoseconds))
-            .connect(to: address)
-            .whenComplete { result in
-                switch result {
-                case .failure: owner.value.report(item, false, nil, round: round)
-                case .success(let channel):
-                    guard let provider = channel as? any SocketOptionProvider else { return }
-                    provider.getTCPInfo().whenComplete { info in
-                        channel.close(promise: nil)
-                        owner.value.report(item, true, (try? info.get()).map(HandshakeOptions.init), round: round)
-                    }
+        let status = loop.makePromise(of: Int.self)
+        let timeout = TimeAmount.nanoseconds(check.timeout.nanoseconds)
+        let timer = loop.scheduleTask(in: timeout) { status.fail(CheckFailure.noAnswer) }
+        let request = check.kind == .http ? HTTPCheck.request(endpoint, check) : nil
+        let connection = ClientBootstrap(group: loop)
+            .connectTimeout(timeout)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    if request != nil { try channel.pipeline.syncOperations.addHandler(StatusReader(status)) }
                 }
             }
+            .connect(to: address)
+        connection.whenFailure { status.fail(CheckFailure.connection("\($0)")) }
+        connection.flatMap { channel in
+            if let request {
+                channel.writeAndFlush(channel.allocator.buffer(bytes: request), promise: nil)
+            } else {
+                status.succeed(check.status.lowerBound)
+            }
+            return HealthChecks.handshake(of: channel)
+        }
+        .and(status.futureResult)
+        .whenComplete { result in
+            timer.cancel()
+            connection.whenSuccess { $0.close(promise: nil) }
+            switch result {
+            case .failure(let error): owner.value.report(index, "\(error)", round: round)
+            case .success((let handshake, let code)):
+                let failure = check.status.contains(code) ? nil : "the status is \(code)"
+                owner.value.report(index, failure, handshake, round: round)
+            }
+        }
     }
 
-    private func report(_ item: Item, _ passed: Bool, _ handshake: HandshakeOptions?, round: UInt64) {
-        guard round == self.round else { return }
-        outcome(item.name, passed, handshake)
+    private static func handshake(of channel: any Channel) -> EventLoopFuture<HandshakeOptions?> {
+        guard let provider = channel as? any SocketOptionProvider else {
+            return channel.eventLoop.makeSucceededFuture(nil)
+        }
+        return provider.getTCPInfo().map { HandshakeOptions?.some(HandshakeOptions($0)) }.recover { _ in nil }
+    }
+
+    /// Why a check fails is said when that changes.
+    private func report(_ index: Int, _ failure: String?, _ handshake: HandshakeOptions? = nil, round: UInt64) {
+        guard round == self.round, index < items.count else { return }
+        let item = items[index]
+        if let failure, failure != item.failure {
+            logger.notice("the check of \(item.name) at \(item.endpoint) fails: \(failure)")
+        }
+        items[index].failure = failure
+        outcome(item.name, failure == nil, handshake)
+    }
+}
+
+/// Why a check did not pass, for the log.
+enum CheckFailure: Error, CustomStringConvertible {
+    case noAnswer
+    case connection(String)
+    case closed
+    case notHTTP
+
+    var description: String {
+        switch self {
+        case .noAnswer: "no answer within the timeout"
+        case .connection(let cause): cause
+        case .closed: "the application closed the connection before it had answered"
+        case .notHTTP: "the answer is not HTTP/1"
+        }
     }
 }
 

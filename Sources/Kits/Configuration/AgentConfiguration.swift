@@ -87,8 +87,16 @@ extension AgentConfiguration {
 
     /// `check`: how the agent finds out whether the local application serves.
     public struct Check: Hashable, Sendable {
-        /// `kind`: what is tried. `tcp` or `none`; default `tcp`.
+        /// `kind`: what is tried. `tcp`, `http`, `process` or `none`; default `tcp`.
         public var kind: CheckKind
+        /// `path`: what an `http` check asks for, with its query. Begins with `/`, at most 1024 visible ASCII
+        /// characters; default `/`.
+        public var path: String
+        /// `host`: the Host field of an `http` check. 1 to 255 of `A-Za-z0-9._:-[]`; nil, the default: the service's
+        /// address.
+        public var host: String?
+        /// `status`: which status codes of an `http` check are good. One or a range of 100...599; default 200-399.
+        public var status: ClosedRange<Int>
         /// `interval`: between the starts of two checks. Duration 10ms...1m; default 500ms.
         public var interval: Interval
         /// `timeout`: how long one check may take. Duration 1ms...1m, no longer than `interval`; default 200ms, or the
@@ -101,12 +109,18 @@ extension AgentConfiguration {
 
         public init(
             kind: CheckKind = .tcp,
+            path: String = "/",
+            host: String? = nil,
+            status: ClosedRange<Int> = 200...399,
             interval: Interval = .milliseconds(500),
             timeout: Interval = .milliseconds(200),
             rise: Int = 2,
             fall: Int = 3
         ) {
             self.kind = kind
+            self.path = path
+            self.host = host
+            self.status = status
             self.interval = interval
             self.timeout = timeout
             self.rise = rise
@@ -118,6 +132,10 @@ extension AgentConfiguration {
     public enum CheckKind: String, CaseIterable, Sendable {
         /// To connect to the service's address and port on this machine.
         case tcp
+        /// To ask it by HTTP/1.1, and to be given a good status.
+        case http
+        /// To find a process of this machine that listens there; the service hears nothing of it.
+        case process
         /// Nothing: the service counts as up while the host is.
         case none
     }

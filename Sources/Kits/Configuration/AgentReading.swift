@@ -66,7 +66,7 @@ extension AgentConfiguration.Service {
     fileprivate init(entry: Section) {
         self.init(
             name: entry.required("name", .name) ?? "",
-            check: entry.section("check", keys: "kind, interval, timeout, rise and fall") {
+            check: entry.section("check", keys: "kind, path, host, status, interval, timeout, rise and fall") {
                 AgentConfiguration.Check(section: $0)
             }
         )
@@ -79,6 +79,7 @@ extension AgentConfiguration.Check {
         let faults = section.reader.diagnostics.count
         let minute = Interval.seconds(60)
         kind = section.value("kind", .choice(of: "a kind of check"), default: kind)
+        readRequest(section)
         interval = section.value("interval", .duration(in: .milliseconds(10)...minute), default: interval)
         let configured = section.optional("timeout", .duration(in: .milliseconds(1)...minute))
         timeout = configured ?? min(timeout, interval)

@@ -44,8 +44,8 @@ struct FenceCommand: Sendable {
         return code == 0 ? .done : .failed("\(program): exit status \(code)")
     }
 
-    /// With its own process group, default signals and ordinary scheduling. Of the descriptors it gets standard error only:
-    /// the daemon opens all others close-on-exec.
+    /// With its own process group, default signals and ordinary scheduling. Of the descriptors it gets standard error
+    /// only: not all of the others are close-on-exec, those of the event loop for one.
     private static func spawn(_ process: inout pid_t, _ words: [String]) -> CInt {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
@@ -68,10 +68,27 @@ struct FenceCommand: Sendable {
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, 2, 1)
+        for descriptor in openDescriptors() where descriptor > 2 {
+            posix_spawn_file_actions_addclose(&actions, descriptor)
+        }
         var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
         pointers.append(nil)
         defer { for pointer in pointers { free(pointer) } }
         guard let path = pointers.first ?? nil else { return EINVAL }
         return posix_spawn(&process, path, &actions, &attributes, pointers, environ)
+    }
+
+    /// One that is closed meanwhile is no error to posix_spawn(3).
+    private static func openDescriptors() -> [CInt] {
+        guard let directory = opendir("/proc/self/fd") else { return Array(3..<1024) }
+        defer { closedir(directory) }
+        var descriptors: [CInt] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if let number = CInt(name) { descriptors.append(number) }
+        }
+        return descriptors
     }
 }

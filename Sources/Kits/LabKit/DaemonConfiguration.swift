@@ -35,6 +35,7 @@ struct DaemonConfiguration {
             "log:",
             "  level: \(options.logLevel)",
         ]
+        lines += options.directorLines
         return lines.joined(separator: "\n") + "\n"
     }
 

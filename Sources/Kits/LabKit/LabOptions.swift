@@ -31,6 +31,8 @@ public struct LabOptions: Sendable {
     ///
     /// Small on purpose: a rate-limited client whose buffer holds a second of the download would not notice a stall.
     public var clientReceiveBuffer = 1 << 20
+    /// Further lines of the director's configuration file.
+    public var directorLines: [String] = []
     /// Log level of the daemons.
     public var logLevel = "info"
     /// Seconds that `up` waits for the back-ends to be live.

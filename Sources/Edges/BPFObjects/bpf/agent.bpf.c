@@ -4,6 +4,7 @@
  *   agent_ingress  tc ingress of the NIC: follows SND.UNA, clamps ACKs that run ahead of the adopted socket
  *   agent_egress   tc egress of the NIC: lease and fence, guard, catch-up
  *   agent_guard    tp_btf/inet_sock_set_state: notes the connections of a dying application
+ *   agent_exit     tp_btf/sched_process_exit: notes the servers that end with an error
  *
  * Source: the project's own design; the kernel functions relied on are named where they matter.
  */
@@ -27,6 +28,7 @@
 #include "agent_maps.h"
 #include "agent_segment.h"
 #include "agent_reflect.h"
+#include "agent_exit.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -480,7 +482,7 @@ int BPF_PROG(agent_guard, struct sock *sk, int old_state, int new_state)
     struct baton_connection_key key;
     struct task_struct *task;
     __u64 now;
-    int exit_code;
+    int failure;
 
     if (sk->sk_protocol != IPPROTO_TCP)
         return 0;
@@ -489,9 +491,9 @@ int BPF_PROG(agent_guard, struct sock *sk, int old_state, int new_state)
     if (!read_key(&key, sk))
         return 0;
     task = bpf_get_current_task_btf();
-    exit_code = task->flags & TASK_PF_EXITING ? task->exit_code : 0;
+    failure = failure_of(task);
     if (old_state == STATE_LISTEN && new_state == STATE_CLOSE) {
-        tell(BATON_EVENT_LISTENER_CLOSED, &key, exit_code);
+        tell(BATON_EVENT_LISTENER_CLOSED, &key, failure);
         return 0;
     }
     if (!bpf_map_lookup_elem(&vips, key.service_address))
@@ -500,13 +502,28 @@ int BPF_PROG(agent_guard, struct sock *sk, int old_state, int new_state)
         bpf_map_delete_elem(&guarded, &key); /* the port pair is a new connection's now */
         return 0;
     }
-    /* A child that leaves with a status of its own (sshd after a refused login, say) has closed on purpose. */
-    if (exit_code & TERMINATING_SIGNAL && is_local_close(old_state, new_state)) {
+    if (is_local_close(old_state, new_state) && is_crash(task, failure, key.service_port)) {
         now = bpf_ktime_get_ns();
         bpf_map_update_elem(&guarded, &key, &now, BPF_ANY);
-        tell(BATON_EVENT_APPLICATION_CRASHED, &key, exit_code);
+        tell(BATON_EVENT_APPLICATION_CRASHED, &key, failure);
     }
     if (new_state == STATE_CLOSE && old_state != STATE_LISTEN && bpf_map_lookup_elem(&connections, &key))
         tell(BATON_EVENT_CLOSED, &key, 0);
+    return 0;
+}
+
+/* do_exit() runs this while the task still has its files: what they are cannot be asked any more when they are closed,
+ * and connections are closed before the listener that they came from (task_work_run() takes the last one first). */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(agent_exit, struct task_struct *task)
+{
+    struct leaving_files files;
+
+    if (!is_failing_server_candidate(task))
+        return 0;
+    files.process = task->tgid;
+    files.started = start_of(task);
+    files.descriptors = BPF_CORE_READ(task, files, fdt, fd);
+    bpf_loop(BPF_CORE_READ(task, files, fdt, max_fds), note_listener, &files, 0);
     return 0;
 }

@@ -45,9 +45,66 @@ struct inet_sock {
     __be16 inet_sport;
 };
 
+typedef struct {
+    int counter;
+} atomic_t;
+
+struct signal_struct {
+    atomic_t live;
+};
+
+struct inode {
+    unsigned short i_mode;
+};
+
+struct file {
+    void *private_data;
+    struct inode *f_inode;
+};
+
+/* Who holds a file: until 6.12 a plain count, from 6.13 on one that is 0 for a single holder (include/linux/file_ref.h). */
+typedef struct {
+    __s64 counter;
+} atomic_long_t;
+
+typedef struct {
+    atomic_long_t refcnt;
+} file_ref_t;
+
+struct file___counted {
+    atomic_long_t f_count;
+};
+
+struct file___referenced {
+    file_ref_t f_ref;
+};
+
+struct fdtable {
+    unsigned int max_fds;
+    struct file **fd;
+};
+
+struct files_struct {
+    struct fdtable *fdt;
+};
+
+struct nsproxy {
+    struct net *net_ns;
+};
+
+struct socket {
+    struct sock *sk;
+};
+
 struct task_struct {
     unsigned int flags;
     int exit_code;
+    int tgid;
+    __u64 start_time;
+    struct task_struct *group_leader;
+    struct signal_struct *signal;
+    struct files_struct *files;
+    struct nsproxy *nsproxy;
 };
 
 #pragma clang attribute pop
@@ -75,6 +132,9 @@ enum {
     TASK_PF_EXITING = 0x4,
     /* The low bits of task_struct.exit_code, as of wait(2): the signal that ended the task. */
     TERMINATING_SIGNAL = 0x7f,
+    /* include/uapi/linux/stat.h: only sockets of a protocol can be open files of this type */
+    INODE_TYPE = 0170000,
+    INODE_IS_SOCKET = 0140000,
     /* include/net/tcp_states.h */
     STATE_ESTABLISHED = 1,
     STATE_SYN_RECV = 3,

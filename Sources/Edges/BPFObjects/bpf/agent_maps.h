@@ -34,6 +34,21 @@ struct {
     __type(value, __u64);
 } guarded SEC(".maps");
 
+struct leaving_key {
+    __u32 process;
+    __u16 port; /* network byte order */
+    __u16 padding;
+};
+
+/* Servers that end with an error: the processes and the ports of the listeners that end with them. The value is the
+ * start of the process, since the kernel gives its number to another one day. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 1024);
+    __type(key, struct leaving_key);
+    __type(value, __u64);
+} leaving SEC(".maps");
+
 struct baton_address {
     __u8 bytes[16];
 };

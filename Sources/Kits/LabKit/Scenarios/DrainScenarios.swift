@@ -109,7 +109,7 @@ private func drainWait(_ context: ScenarioContext) throws -> Figures {
         try expect(download.isFinished, "it was called free before the download had ended")
         let result = try download.result(timeout: 10)
         try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
-        try expect(try lab.takeovers().isEmpty, "there was a take-over")
+        try expect(lab.takeovers().isEmpty, "there was a take-over")
         let freeAfter = Double(Instant.now().nanoseconds - result.endNs) / 1e6
         return ["free_ms_after_last_flow": .number(freeAfter)]
     }

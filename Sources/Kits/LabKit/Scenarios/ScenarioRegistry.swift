@@ -2,6 +2,7 @@
 public enum ScenarioRegistry {
     public static let all: [Scenario] = [
         takeoverScenarios,
+        crashScenarios,
         loadScenarios,
         requestScenarios,
         httpScenarios,
@@ -10,6 +11,8 @@ public enum ScenarioRegistry {
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
+        fenceScenarios,
+        ringScenarios,
         resynchronisationScenarios,
         hostileScenarios,
         benchScenarios,
