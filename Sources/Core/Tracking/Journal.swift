@@ -59,6 +59,7 @@ struct Journal {
     ) -> Outcome {
         // What is forgotten can come again; nobody can say any more whether it is the same.
         let known = min(max(Int(base) - start, 0), bytes.count)
+        guard known < bytes.count else { return .kept(new: 0) }
         let bytes = UnsafeRawBufferPointer(rebasing: bytes[known...])
         let start = start + known - Int(base)
         let end = start + bytes.count
