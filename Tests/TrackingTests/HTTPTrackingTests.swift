@@ -72,6 +72,20 @@ struct HTTPTrackingTests {
         fixture.tracker.checkInvariants()
     }
 
+    /// A client whose ACK was lost sends a request again that is answered and forgotten by now.
+    @Test func whatIsForgottenMayComeAgain() throws {
+        let fixture = fixture()
+        let (first, second) = (request(1) + request(2), request(3))
+        fixture.send([.ack], at: 0, ack: 0, first)
+        fixture.tracker.reported(flow, sequence: SequenceNumber(5001), facts)
+        fixture.tracker.reported(flow, sequence: SequenceNumber(6001), facts)
+        fixture.send([.ack], at: first.count, ack: 2000, second)
+        fixture.send([.ack], at: 0, ack: 2000, Array(first[..<100]))
+        fixture.send([.ack], at: 10, ack: 2000, first)
+        #expect(try fixture.connection().unprotected == nil)
+        #expect(fixture.journal().suffix(second.count) == second[...])
+    }
+
     @Test func endsWithATunnel() throws {
         let fixture = fixture()
         fixture.send([.ack], at: 0, ack: 0, Array("CONNECT a:1 HTTP/1.1\r\n\r\n".utf8))

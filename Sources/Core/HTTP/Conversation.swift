@@ -18,6 +18,8 @@ public struct Conversation: Sendable {
     public private(set) var hasEnded = false
     /// Where the next head of the oldest request's reply starts.
     private var nextHead: UInt64
+    /// Two servers said different things of the oldest request's reply: which of them the client has is not known.
+    private var isDisputed = false
     private var finalStart: UInt64?
     /// Where the last request that was answered in full ended.
     private var answeredEnd: UInt64
@@ -39,6 +41,29 @@ public struct Conversation: Sendable {
         nextHead = replyStart
         answeredEnd = start
         acknowledged = replyStart
+    }
+
+    /// Goes on where another backup's conversation, or the owner's, stands: see `ConversationCopy`.
+    ///
+    /// - Parameters:
+    ///   - start: the replay point in the client's stream; its bytes from there on are fed next.
+    ///   - replyStart: the same in the server's.
+    public init(_ copy: ConversationCopy, start: UInt64, replyStart: UInt64) {
+        self.init(start: start, replyStart: replyStart)
+        pipelines = copy.pipelines
+        reports = copy.reports.filter { $0.place >= replyStart }
+    }
+
+    /// What another follower of the connection needs beside the replay point and the client's bytes from there on.
+    public var copy: ConversationCopy {
+        var place = replyStart
+        var known: [ReplyReport] = []
+        for facts in heads {
+            known.append(ReplyReport(place: place, facts: facts))
+            place += UInt64(facts.headBytes)
+        }
+        let told = isDisputed ? reports : known + reports
+        return ConversationCopy(pipelines: pipelines, reports: Array(told.prefix(ConversationCopy.reportLimit)))
     }
 
     /// Where a replay starts in the client's stream; nothing before it is needed any more.
@@ -68,9 +93,33 @@ public struct Conversation: Sendable {
 
     /// The primary says that a reply starts here. Reports may come late, twice, and in any order.
     public mutating func reported(_ report: ReplyReport) {
-        guard report.place >= nextHead, !hasEnded, !reports.contains(where: { $0.place == report.place }) else { return }
+        guard report.place >= replyStart, !hasEnded else { return }
+        if let known = copy.reports.first(where: { $0.place == report.place }) {
+            // A server has died before its client had anything of this, and another one answers otherwise. Which of
+            // both the client has is known to nobody who was only told of it: the owner's copy says it.
+            if known.facts != report.facts { dispute(report.place) }
+            return
+        }
+        guard report.place >= nextHead, !isDisputed else { return }
         if reports.count >= Self.reportLimit { reports.removeFirst() }
         reports.append(report)
+        advance()
+    }
+
+    private mutating func dispute(_ place: UInt64) {
+        if place < nextHead || finalStart == place {
+            isDisputed = true
+        } else {
+            reports.removeAll { $0.place == place }
+        }
+    }
+
+    /// Another server is about to answer from here on: what the former one has said beyond what the client has is void.
+    public mutating func forgetReplies(from place: UInt64) {
+        let known = copy.reports.filter { $0.place < place }
+        guard known.count < heads.count + reports.count || isDisputed else { return }
+        restart(at: replyStart)
+        reports = known
         advance()
     }
 
@@ -92,7 +141,7 @@ public struct Conversation: Sendable {
 
     /// The place behind the reply to the oldest request; nil while it is not known.
     public var replyEnd: UInt64? {
-        guard let request = requests.first, request.count == 1, let finalStart, let facts = heads.last,
+        guard !isDisputed, let request = requests.first, request.count == 1, let finalStart, let facts = heads.last,
             let body = facts.bodyBytes(answering: request.method)
         else { return nil }
         let (end, isOver) = (finalStart + UInt64(facts.headBytes)).addingReportingOverflow(body)
@@ -154,8 +203,25 @@ public struct Conversation: Sendable {
         replyStart = place
         nextHead = place
         finalStart = nil
+        isDisputed = false
         heads.removeAll(keepingCapacity: true)
         reports.removeAll { $0.place < place }
+    }
+}
+
+/// What is known of a connection's replies, to be handed on.
+public struct ConversationCopy: Hashable, Sendable {
+    /// Heads of replies that it may hold.
+    public static let reportLimit = Conversation.reportLimit
+
+    /// The client sends requests before it has the replies to those before.
+    public var pipelines: Bool
+    /// Heads of replies from the replay point on.
+    public var reports: [ReplyReport]
+
+    public init(pipelines: Bool = false, reports: [ReplyReport] = []) {
+        self.pipelines = pipelines
+        self.reports = reports
     }
 }
 
@@ -227,7 +293,8 @@ extension Conversation {
             if isLast, index == 0, stream.fault == nil, isNeverReceived(request, clientSent, received) { continue }
             throw ReplayRefusal(cause: .methodNotAllowed)
         }
-        return Replay(start: replayPoint, replyStart: replyStart, request: requests.first, heads: heads)
+        let known = isDisputed ? [] : heads
+        return Replay(start: replayPoint, replyStart: replyStart, request: requests.first, heads: known)
     }
 
     /// No server can have received this request in full, and none has begun to answer it: the client itself has sent no

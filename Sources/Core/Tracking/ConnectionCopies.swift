@@ -1,3 +1,4 @@
+import HTTP
 import Model
 import Wire
 
@@ -74,8 +75,10 @@ extension Tracker {
         guard let handle = handle(of: want.flow), let connection = self[handle], connection.slot == slot,
             connection.irs == want.irs
         else { return nil }
-        // What stands before the replay point is forgotten.
-        let from = min(max(want.from, connection.journal.base), connection.journalLength)
+        // What stands before the replay point is forgotten, but for a part of a chunk.
+        let conversation = conversations[connection.conversation]
+        let start = conversation?.replayPoint ?? 0
+        let from = min(want.from < connection.journal.base ? start : want.from, connection.journalLength)
         let end = max(min(want.upTo, connection.journalLength, from + UInt64(max(limit, 0))), from)
         return ConnectionCopy(
             flow: connection.flow,
@@ -90,6 +93,9 @@ extension Tracker {
             clientSent: connection.clientSent,
             unprotected: connection.unprotected,
             idle: max(now - connection.lastSeen, .zero),
+            journalStart: start,
+            replyStart: conversation?.replyStart ?? 0,
+            conversation: conversation?.copy,
             journalLength: connection.journalLength,
             offset: from,
             bytes: journal(handle, from..<end)
@@ -161,6 +167,7 @@ extension Tracker {
         }
         guard let place = found, var connection = connections[place] else { return .refused(.tableFull) }
         if restore(&connection, by: copy) { outcome = .restored }
+        if outcome != .merged || isBehind(connection, copy) { begin(&connection, with: copy) }
         mergeState(copy, &connection, isNew: outcome == .created, now: now)
         mergeBytes(copy, &connection)
         noteHole(&connection, at: place, now: now)
@@ -191,7 +198,7 @@ extension Tracker {
     /// True of what the client did, wherever it was seen; the other causes are about what one tap has missed.
     private func isUnsafeEverywhere(_ cause: ResetCause) -> Bool {
         switch cause {
-        case .conflictingBytes, .acknowledgmentImpossible, .optionUnsupported: true
+        case .conflictingBytes, .acknowledgmentImpossible, .optionUnsupported, .requestNotUnderstood: true
         case _: false
         }
     }
@@ -200,22 +207,23 @@ extension Tracker {
     /// to no contradiction.
     private func mayRestore(_ connection: borrowing BackupConnection) -> Bool {
         guard connection.isRestorable, connection.restorations < 3 else { return false }
-        // Its conversation is lost, and no copy brings that back.
-        guard !conversations.services.contains(connection.flow.service) else { return false }
         switch connection.unprotected {
+        case .replyUnknown: return conversations.services.contains(connection.flow.service)
         case .handshakeUnknown, .journalHole, .journalFull: return true
         case _: return false
         }
     }
 
     private mutating func restore(_ connection: inout BackupConnection, by copy: ConnectionCopy) -> Bool {
-        guard copy.unprotected == nil, let iss = copy.iss, copy.offset == 0, mayRestore(connection),
-            connection.client == copy.client, copy.journalLength <= UInt64(parameters.journalBytesPerConnection)
+        guard copy.unprotected == nil, let iss = copy.iss, copy.offset <= copy.journalStart, mayRestore(connection),
+            connection.client == copy.client,
+            copy.journalLength - copy.journalStart <= UInt64(parameters.journalBytesPerConnection)
         else { return false }
-        connection.restorations += 1
+        let isHTTP = conversations.services.contains(connection.flow.service)
+        guard isHTTP == (copy.conversation != nil) else { return false }
+        // A new owner is no fault of our tap.
+        if connection.unprotected != .replyUnknown { connection.restorations += 1 }
         connection.unprotected = nil
-        connection.journal.release(to: &store, &ranges)
-        connection.journal = Journal()
         if connection.iss != iss {
             // Ours was a guess, and so is what was counted from it.
             connection.iss = nil
@@ -223,6 +231,28 @@ extension Tracker {
             connection.rightEdge = 0
         }
         return true
+    }
+
+    /// Bytes are missing here that the owner has forgotten, because their requests are answered.
+    private func isBehind(_ connection: borrowing BackupConnection, _ copy: ConnectionCopy) -> Bool {
+        let (length, iss, place) = (connection.journalLength, connection.iss, connection.conversation)
+        guard connection.unprotected == nil, copy.unprotected == nil, copy.conversation != nil else { return false }
+        return iss == copy.iss && length < copy.journalStart && copy.offset <= copy.journalStart
+            && conversations[place] != nil
+    }
+
+    /// Starts journal and conversation at the owner's replay point: the owner has proved it, and nothing before it is
+    /// needed. What is known here of the replies from there on stays known.
+    private mutating func begin(_ connection: inout BackupConnection, with copy: ConnectionCopy) {
+        var reports = conversations[connection.conversation]?.copy.reports ?? []
+        connection.journal.release(to: &store, &ranges)
+        connection.journal = Journal(at: copy.unprotected == nil ? copy.journalStart : 0)
+        conversations.close(&connection.conversation)
+        guard copy.unprotected == nil, let theirs = copy.conversation else { return }
+        var conversation = Conversation(theirs, start: copy.journalStart, replyStart: copy.replyStart)
+        reports.removeAll { $0.place < copy.replyStart }
+        for report in reports { conversation.reported(report) }
+        connection.conversation = conversations.open(for: connection.flow.service, conversation)
     }
 
     private mutating func mergeState(
@@ -251,10 +281,12 @@ extension Tracker {
             lose(&connection, .handshakeUnknown)
         }
         if let cause = copy.unprotected, isNew || isUnsafeEverywhere(cause) { lose(&connection, cause) }
-        // A journal that begins later needs to know what it begins with; this tracker begins with the connection.
-        if isNew, copy.journalStart > 0 { lose(&connection, .journalHole) }
-        // Which requests are answered, and where their replies start, is not in a copy.
-        if isNew, connection.conversation != Conversations.none { lose(&connection, .replyUnknown) }
+        if connection.unprotected == nil, conversations[connection.conversation] == nil {
+            // An owner that does not follow the connection as HTTP knows nothing of its replies, and one that does has
+            // no more than HTTP needs.
+            if conversations.services.contains(connection.flow.service) { lose(&connection, .replyUnknown) }
+            if connection.journal.base > 0 { lose(&connection, .journalHole) }
+        }
         if let fin = copy.finOffset {
             if connection.clientSent > fin { lose(&connection, .conflictingBytes) }
             noteFIN(at: fin, &connection)
@@ -274,6 +306,7 @@ extension Tracker {
                 keep(copy, &connection)
             }
         }
+        if copy.bytes.isEmpty { converse(&connection) }
         connection.clientSent = max(connection.clientSent, connection.journalLength)
         if connection.unprotected != nil {
             connection.journal.follow(to: min(connection.clientSent, connection.finOffset ?? .max))
@@ -294,7 +327,7 @@ extension Tracker {
         switch outcome {
         case .kept(let new):
             counters.copiedBytes &+= UInt64(new)
-            if connection.journal.length > length { converse(&connection, from: length) }
+            if connection.journal.length > length { converse(&connection, from: length, isCopied: true) }
         case .conflict: lose(&connection, .conflictingBytes)
         case .full: lose(&connection, .journalFull)
         case .tooManyGaps: lose(&connection, .journalHole)

@@ -12,11 +12,11 @@ struct Conversations {
 
     mutating func set(_ services: [Endpoint]) { self.services = services }
 
-    mutating func open(for service: Endpoint) -> UInt32 {
+    mutating func open(for service: Endpoint, _ conversation: Conversation = Conversation()) -> UInt32 {
         guard services.contains(service) else { return Self.none }
         let place = free.popLast() ?? UInt32(items.count)
         if place == items.count { items.append(nil) }
-        items[Int(place)] = Conversation()
+        items[Int(place)] = conversation
         return place
     }
 
@@ -63,17 +63,43 @@ extension Tracker {
         connections[index] = connection
     }
 
+    /// Another server answers from now on what its client has nothing of.
+    public mutating func regenerates(_ flow: FlowKey) {
+        guard let place = find(flow), var connection = connections[place],
+            var conversation = conversations.take(connection.conversation)
+        else { return }
+        conversation.forgetReplies(from: connection.sndUna)
+        conversations.put(conversation, at: connection.conversation)
+        settle(&connection)
+        connections[place] = connection
+    }
+
+    /// The slot has another owner: which replies it has sent where the former one had begun others, only it can tell.
+    mutating func distrustReplies(of slot: SlotID) {
+        for place in connections.indices {
+            guard var connection = connections[place], connection.slot == slot, connection.unprotected == nil,
+                connection.conversation != Conversations.none
+            else { continue }
+            lose(&connection, .replyUnknown)
+            connection.journal.follow(to: min(connection.clientSent, connection.finOffset ?? .max))
+            connections[place] = connection
+        }
+    }
+
     /// Shows new journal bytes, or a new ACK, to the conversation, and forgets what it does not need any more.
-    mutating func converse(_ connection: inout BackupConnection, from start: UInt64? = nil) {
+    ///
+    /// - Parameter isCopied: the bytes came from the owner. What the client had acknowledged when it sent them is not
+    ///   known, and the least that it can be is taken: a request that begins there shows no place of a reply.
+    mutating func converse(_ connection: inout BackupConnection, from start: UInt64? = nil, isCopied: Bool = false) {
         guard var conversation = conversations.take(connection.conversation) else { return }
         let acknowledged = connection.sndUna
         if let start, start < connection.journal.length {
+            let shown = isCopied ? min(conversation.replyStart, acknowledged) : acknowledged
             connection.journal.visit(start..<connection.journal.length, in: store) {
-                conversation.received($0, acknowledged: acknowledged)
+                conversation.received($0, acknowledged: shown)
             }
-        } else {
-            conversation.acknowledged(to: acknowledged)
         }
+        conversation.acknowledged(to: acknowledged)
         conversations.put(conversation, at: connection.conversation)
         settle(&connection)
     }

@@ -4,9 +4,9 @@ import Model
 /// IRS + 1, those of chunks and pieces from `base`.
 struct Journal {
     /// The end of the contiguous bytes.
-    private(set) var length: UInt64 = 0
+    private(set) var length: UInt64
     /// What was before is forgotten.
-    private(set) var base: UInt64 = 0
+    private(set) var base: UInt64
     private var chunks = ChunkMap()
     /// The pieces beyond the gap, in the tracker's `RangeStore`.
     private var pieces = RangeStore.none
@@ -21,6 +21,12 @@ struct Journal {
         case full
         /// There are more gaps than may be kept.
         case tooManyGaps
+    }
+
+    /// - Parameter start: the place of its first byte; what is before is not needed.
+    init(at start: UInt64 = 0) {
+        length = start
+        base = start
     }
 
     var hasPieces: Bool { pieces != RangeStore.none }
@@ -53,6 +59,7 @@ struct Journal {
     ) -> Outcome {
         // What is forgotten can come again; nobody can say any more whether it is the same.
         let known = min(max(Int(base) - start, 0), bytes.count)
+        guard known < bytes.count else { return .kept(new: 0) }
         let bytes = UnsafeRawBufferPointer(rebasing: bytes[known...])
         let start = start + known - Int(base)
         let end = start + bytes.count

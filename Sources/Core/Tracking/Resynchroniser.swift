@@ -38,7 +38,8 @@ public struct Resynchroniser: Sendable {
     public mutating func setSources(_ sources: [SlotSource], now: Instant) {
         entries = sources.prefix(Limits.slots).map { source in
             guard let known = entries.first(where: { $0.source == source }) else {
-                return SlotProgress(source: source, now: now)
+                let former = entries.first { $0.source.slot == source.slot }
+                return SlotProgress(source: source, follows: former, now: now)
             }
             return known
         }
@@ -70,6 +71,7 @@ public struct Resynchroniser: Sendable {
         now: Instant,
         into effects: inout [ResynchronisationEffect]
     ) {
+        meetOwners(&tracker)
         let (slot, number): (SlotID, UInt32)
         switch message {
         case .listed(let answer): (slot, number) = (answer.slot, answer.serial)
@@ -95,6 +97,7 @@ public struct Resynchroniser: Sendable {
         now: Instant,
         into effects: inout [ResynchronisationEffect]
     ) {
+        meetOwners(&tracker)
         if now >= holesAt {
             holesAt = now + Self.settling
             askForHoles(&tracker, now)
@@ -107,8 +110,16 @@ public struct Resynchroniser: Sendable {
         }
     }
 
+    private mutating func meetOwners(_ tracker: inout Tracker) {
+        for index in entries.indices where entries[index].isOwnerNew {
+            entries[index].isOwnerNew = false
+            tracker.distrustReplies(of: entries[index].source.slot)
+        }
+    }
+
     /// When `tick` has to be called next, or earlier.
     public func nextDeadline(_ tracker: borrowing Tracker) -> Instant {
+        if entries.contains(where: \.isOwnerNew) { return Instant(nanoseconds: 0) }
         var next = Instant.never
         for entry in entries where connected.contains(entry.source.owner) {
             if let request = entry.request {
@@ -200,7 +211,8 @@ public struct Resynchroniser: Sendable {
                 let place = open.firstIndex(where: { $0.flow == copy.flow && $0.irs == copy.irs })
             else { continue }
             var want = open.remove(at: place)
-            guard copy.offset <= want.from else {
+            // What stands before a replay point is not missing.
+            guard copy.offset <= max(want.from, copy.journalStart) else {
                 // The owner has forgotten what is missing here.
                 checkHole(want, ownerHas: 0, &tracker, now)
                 continue
@@ -282,8 +294,12 @@ struct SlotProgress: Sendable {
     /// Nil until the connections that are older than our tap were all there.
     var protectedAfter: Interval?
 
-    init(source: SlotSource, now: Instant) {
+    /// The owner is not the one that this tracker has followed so far.
+    var isOwnerNew: Bool
+
+    init(source: SlotSource, follows former: SlotProgress? = nil, now: Instant) {
         self.source = source
+        isOwnerNew = former != nil
         since = now
         nextLook = now
     }

@@ -153,7 +153,7 @@ final class DataThread {
             case .tap: try readTap()
             case .events: try events?.consume()
             case .replies:
-                if let news = try replies?.read(), !news.isEmpty { report(.replies(news)) }
+                if let news = try replies?.read(), !news.isEmpty { tell(news) }
             case .tun:
                 try tun.read(max: 256) { runner.held($0, tracker: tracker, now: MonotonicClock.now()) }
             }
@@ -200,7 +200,7 @@ final class DataThread {
         for result in trials.takeResults() { runner.tried(result.flow, result.facts, tracker: tracker, now: now) }
         runner.tick(tracker: tracker, now: now)
         settle(now)
-        if let again = replies?.due(now), !again.isEmpty { report(.replies(again)) }
+        if let again = replies?.due(now), !again.isEmpty { tell(again) }
         resynchronisation.tick(&tracker, now, report)
         if now >= nextSweep {
             tracker.expire(now: now)
@@ -211,6 +211,7 @@ final class DataThread {
 
     /// Does what the take-overs asked for that concerns the tracker, and passes their reports on.
     private func settle(_ now: Instant) {
+        for flow in runner.takeInstalled() { tracker.regenerates(flow) }
         for handle in runner.takeForgotten() { tracker.remove(handle) }
         for news in runner.takeReports() { report(.takeOver(news)) }
     }
@@ -234,6 +235,7 @@ final class DataThread {
         tracker.handle(frame, in: bytes, slot: slot, now: instant)
         if runner.isActive(slot) {
             runner.received(frame, slot: slot, tracker: tracker, now: MonotonicClock.now())
+            settle(MonotonicClock.now())
         }
     }
 
@@ -334,6 +336,12 @@ final class DataThread {
             )
         }
         return { [known] in known[$0] ?? AdoptionProfile(replay: .none, server: nil) }
+    }
+
+    /// Our own connections are tracked as well, for those who come to back them up.
+    private func tell(_ notices: [ReplyNotice]) {
+        noted(notices)
+        report(.replies(notices))
     }
 
     private func noted(_ notices: [ReplyNotice]) {

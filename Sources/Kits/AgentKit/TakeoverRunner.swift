@@ -30,6 +30,7 @@ final class TakeoverRunner {
     private let trials: Trials
     private var runs: [Run] = []
     private var forgotten: [ConnectionHandle] = []
+    private var installed: [FlowKey] = []
     private var reports: [TakeOverReport] = []
     /// Of all take-overs that are over.
     private(set) var resets = [Int](repeating: 0, count: ResetCause.allCases.count)
@@ -55,6 +56,12 @@ final class TakeoverRunner {
     func takeForgotten() -> [ConnectionHandle] {
         defer { forgotten.removeAll(keepingCapacity: true) }
         return forgotten
+    }
+
+    /// Connections that the local application is about to answer.
+    func takeInstalled() -> [FlowKey] {
+        defer { installed.removeAll(keepingCapacity: true) }
+        return installed
     }
 
     func takeReports() -> [TakeOverReport] {
@@ -168,6 +175,7 @@ final class TakeoverRunner {
             switch effect {
             case .sendToClient(let packet): attempt { try sender.send(packet) }
             case .install(let entry):
+                installed.append(entry.flow)
                 attempt {
                     // What an earlier crash of our own application left must not silence the adopted socket.
                     try plane.guarded.delete(baton_connection_key(entry.flow))

@@ -1,3 +1,4 @@
+import HTTP
 import Model
 
 extension PeerMessage {
@@ -255,6 +256,8 @@ extension ConnectionCopy {
         writer.interval(PeerMessage.idle(idle))
         writer.integer(journalStart)
         writer.integer(replyStart)
+        writer.flag(conversation != nil)
+        conversation?.write(to: &writer)
         writer.integer(journalLength)
         writer.integer(offset)
         let kept = bytes.prefix(PeerLimits.bytes)
@@ -291,9 +294,30 @@ extension ConnectionCopy {
             idle: try reader.interval("copies.idle", limit: PeerMessage.longestIdle),
             journalStart: try reader.place("copies.journalStart"),
             replyStart: try reader.place("copies.replyStart"),
+            conversation: try reader.flag("copies.hasConversation") ? try ConversationCopy(from: &reader) : nil,
             journalLength: try reader.place("copies.journalLength"),
             offset: try reader.place("copies.offset"),
             bytes: try reader.bytes("copies.bytes", limit: PeerLimits.bytes)
+        )
+    }
+}
+
+extension ConversationCopy {
+    fileprivate func write(to writer: inout ControlWriter) {
+        writer.flag(pipelines)
+        writer.list(reports, limit: Self.reportLimit) { writer, report in
+            writer.integer(report.place)
+            report.facts.write(to: &writer)
+        }
+    }
+
+    fileprivate init(from reader: inout ControlReader) throws(ControlDecodingError) {
+        self.init(
+            pipelines: try reader.flag("copies.pipelines"),
+            reports: try reader.list("copies.reports", limit: Self.reportLimit) {
+                (reader: inout ControlReader) throws(ControlDecodingError) in
+                ReplyReport(place: try reader.place("copies.reports.place"), facts: try ReplyFacts(from: &reader))
+            }
         )
     }
 }

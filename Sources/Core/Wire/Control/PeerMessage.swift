@@ -1,3 +1,4 @@
+import HTTP
 import Model
 
 /// A message between two agents over TLS: a backup asks the owner of a slot for what its own tap has missed.
@@ -177,6 +178,8 @@ public struct ConnectionCopy: Hashable, Sendable {
     /// counted from ISS + 1. Both are 0 where it starts with the connection.
     public var journalStart: UInt64
     public var replyStart: UInt64
+    /// What is known of the replies from `replyStart` on; nil where the owner does not follow the connection as HTTP.
+    public var conversation: ConversationCopy?
     /// The end of all contiguous bytes that the owner has; `bytes` are some of them.
     public var journalLength: UInt64
     public var offset: UInt64
@@ -197,6 +200,7 @@ public struct ConnectionCopy: Hashable, Sendable {
         idle: Interval = .zero,
         journalStart: UInt64 = 0,
         replyStart: UInt64 = 0,
+        conversation: ConversationCopy? = nil,
         journalLength: UInt64 = 0,
         offset: UInt64 = 0,
         bytes: [UInt8] = []
@@ -215,6 +219,7 @@ public struct ConnectionCopy: Hashable, Sendable {
         self.idle = idle
         self.journalStart = journalStart
         self.replyStart = replyStart
+        self.conversation = conversation
         self.journalLength = journalLength
         self.offset = offset
         self.bytes = bytes

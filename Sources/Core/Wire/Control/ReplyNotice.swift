@@ -18,8 +18,6 @@ public struct ReplyNotice: Hashable, Sendable {
 
     /// Notices in one datagram.
     static let limit = 32
-    /// A date, or the name of a coding.
-    static let textBytes = 40
     /// Room for notices in one datagram, its head and HMAC left out.
     static let datagramBytes = Limits.datagramBytes - 128
 
@@ -57,35 +55,48 @@ extension ReplyNotice {
         writer.endpoint(client)
         writer.integer(service.rawValue)
         writer.integer(sequence.rawValue)
-        writer.integer(facts.status)
-        writer.integer(facts.headBytes)
-        var parts: UInt8 = 0
-        if facts.version == .http10 { parts |= Part.http10 }
-        if facts.closes { parts |= Part.closes }
-        if let etag = facts.etag { parts |= Part.etag | (etag.isWeak ? Part.weak : 0) }
-        if facts.lastModified != nil { parts |= Part.lastModified }
-        if facts.contentEncoding != nil { parts |= Part.contentEncoding }
-        if facts.contentRange != nil { parts |= Part.contentRange }
-        writer.integer(parts)
-        switch facts.framing {
-        case .length(let length):
-            writer.integer(UInt8(0))
-            writer.integer(length)
-        case .chunked: writer.integer(UInt8(1))
-        case .untilClose: writer.integer(UInt8(2))
-        }
-        if let etag = facts.etag { writer.short(etag.value, limit: EntityTag.byteLimit) }
-        if let date = facts.lastModified { writer.short(date, limit: Self.textBytes) }
-        if let coding = facts.contentEncoding { writer.short(coding, limit: Self.textBytes) }
-        if let range = facts.contentRange {
-            for number in [range.first, range.last, range.total] { writer.integer(number) }
-        }
+        facts.write(to: &writer)
     }
 
     init(from reader: inout ControlReader) throws(ControlDecodingError) {
         client = try reader.endpoint("replies.client")
         service = ServiceID(rawValue: try reader.integer("replies.service"))
         sequence = SequenceNumber(try reader.integer("replies.sequence"))
+        facts = try ReplyFacts(from: &reader)
+    }
+}
+
+extension ReplyFacts {
+    /// A date, or the name of a coding.
+    private static let textBytes = 40
+
+    func write(to writer: inout ControlWriter) {
+        writer.integer(status)
+        writer.integer(headBytes)
+        var parts: UInt8 = 0
+        if version == .http10 { parts |= Part.http10 }
+        if closes { parts |= Part.closes }
+        if let etag { parts |= Part.etag | (etag.isWeak ? Part.weak : 0) }
+        if lastModified != nil { parts |= Part.lastModified }
+        if contentEncoding != nil { parts |= Part.contentEncoding }
+        if contentRange != nil { parts |= Part.contentRange }
+        writer.integer(parts)
+        switch framing {
+        case .length(let length):
+            writer.integer(UInt8(0))
+            writer.integer(length)
+        case .chunked: writer.integer(UInt8(1))
+        case .untilClose: writer.integer(UInt8(2))
+        }
+        if let etag { writer.short(etag.value, limit: EntityTag.byteLimit) }
+        if let lastModified { writer.short(lastModified, limit: Self.textBytes) }
+        if let contentEncoding { writer.short(contentEncoding, limit: Self.textBytes) }
+        if let range = contentRange {
+            for number in [range.first, range.last, range.total] { writer.integer(number) }
+        }
+    }
+
+    init(from reader: inout ControlReader) throws(ControlDecodingError) {
         let status: UInt16 = try reader.integer("replies.status")
         guard (100..<600).contains(status) else { throw reader.failure("replies.status", .unknownValue(UInt64(status))) }
         let headBytes: UInt32 = try reader.integer("replies.headBytes")
@@ -104,7 +115,7 @@ extension ReplyNotice {
         case 2: framing = .untilClose
         default: throw reader.failure("replies.framing", .unknownValue(UInt64(kind)))
         }
-        facts = ReplyFacts(
+        self.init(
             status: status,
             headBytes: headBytes,
             version: parts & Part.http10 != 0 ? .http10 : .http11,
@@ -113,13 +124,13 @@ extension ReplyNotice {
         )
         if parts & Part.etag != 0 {
             let value = try reader.short("replies.etag", limit: EntityTag.byteLimit)
-            facts.etag = EntityTag(isWeak: parts & Part.weak != 0, value: value)
+            etag = EntityTag(isWeak: parts & Part.weak != 0, value: value)
         }
         if parts & Part.lastModified != 0 {
-            facts.lastModified = try reader.short("replies.lastModified", limit: Self.textBytes)
+            lastModified = try reader.short("replies.lastModified", limit: Self.textBytes)
         }
         if parts & Part.contentEncoding != 0 {
-            facts.contentEncoding = try reader.short("replies.contentEncoding", limit: Self.textBytes)
+            contentEncoding = try reader.short("replies.contentEncoding", limit: Self.textBytes)
         }
         if parts & Part.contentRange != 0 {
             let first: UInt64 = try reader.integer("replies.contentRange")
@@ -128,7 +139,7 @@ extension ReplyNotice {
             guard first <= last, last < total else {
                 throw reader.failure("replies.contentRange", .unknownValue(first))
             }
-            facts.contentRange = ContentRange(first: first, last: last, total: total)
+            contentRange = ContentRange(first: first, last: last, total: total)
         }
     }
 }

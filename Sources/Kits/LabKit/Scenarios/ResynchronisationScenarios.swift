@@ -6,7 +6,11 @@ let resynchronisationScenarios: [Scenario] = [
     Scenario(
         "resync",
         "A download whose server dies, and then the server that took it over, with one backup each: right SHA-256.",
-        run: resync),
+        run: { try resync($0, LabOptions(), rate: 14_000_000, deaths: [30_000_000, 100_000_000]) }),
+    Scenario(
+        "resync-http",
+        "The same with replay: http: what is known of the reply goes along, and only its rest is regenerated, twice.",
+        run: resyncHTTP),
     Scenario(
         "new-backup",
         "A download that began before its only backup came; then its server dies: right SHA-256.",
@@ -21,28 +25,47 @@ let resynchronisationScenarios: [Scenario] = [
         run: lostRequests),
 ]
 
-private func resync(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab { lab in
-        let download = try Download(lab: lab, Download.Request(rate: 14_000_000))
+private func resync(
+    _ context: ScenarioContext,
+    _ options: LabOptions,
+    rate: Int,
+    deaths: [Int],
+    check: (TakeoverReport) throws -> Void = { _ in }
+) throws -> Figures {
+    try context.withLab(options) { lab in
+        let download = try Download(lab: lab, Download.Request(rate: rate))
         defer { download.cancel() }
-        let port = try lab.connected(download, bytes: 30_000_000)
+        let port = try lab.connected(download, bytes: deaths[0])
         let first = try lab.server(ofClientPort: port)
         let failure = try lab.kill(first, how: .link)
         context.console.event("\(first): cable cut with \(byteText(download.bytes)) done")
-        let second = try lab.settledTakeover(of: first, after: failure).backup
+        let report = try lab.settledTakeover(of: first, after: failure)
+        let second = report.backup
         let time = try lab.waitUntilProtected(slotOf: first, owner: second)
         context.console.event("\(second) has it; a new backup has caught up after \(rounded(time, 1)) ms")
-        try waitUntil("more of the download", timeout: 20) { download.bytes >= 100_000_000 }
+        try waitUntil("more of the download", timeout: 20) { download.bytes >= deaths[1] }
         let secondFailure = try lab.kill(second, how: .link)
         context.console.event("\(second): cable cut with \(byteText(download.bytes)) done")
         let result = try download.result(timeout: 60)
-        guard let file = lab.file() else { throw LabError.failed("no file") }
         let reports = try lab.takeovers().filter {
             $0.victim == second && $0.detectedNs ?? 0 >= secondFailure.nanoseconds
         }
-        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error); \(reports)")
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        try expect(
+            result.matches(file),
+            "\(result.bytes) of \(file.size) bytes; \(result.error); reset: \(reports.map(\.reset))")
         try expect(reports.reduce(0) { $0 + $1.adopted } == 1, "the second take-over adopted: \(reports)")
+        for report in try lab.takeovers() where report.adopted > 0 { try check(report) }
         return ["protection_ms": .number(time), "second_stall_ms": .number(result.stall(after: secondFailure))]
+    }
+}
+
+private func resyncHTTP(_ context: ScenarioContext) throws -> Figures {
+    var options = LabOptions()
+    options.replay = "http"
+    options.fileSize = 120_000_000
+    return try resync(context, options, rate: 20_000_000, deaths: [20_000_000, 60_000_000]) { report in
+        try expect(report.caughtUpBytes < 100_000, "\(report.caughtUpBytes) bytes were caught up")
     }
 }
 
