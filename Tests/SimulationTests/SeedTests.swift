@@ -4,8 +4,8 @@ import Testing
 
 /// A whole cluster, its network and its clients under one seed.
 ///
-/// BATON_SEEDS widens the list: `BATON_SEEDS=0-100000`. A seed that fails is told line by line by
-/// `SimulationRun.trace(seed:)`.
+/// BATON_SEEDS widens the list: `BATON_SEEDS=0-100000`. A seed that fails is told line by line with BATON_TRACE set:
+/// `BATON_TRACE=1 BATON_SEEDS=7-8`.
 @Suite("Simulated clusters", .serialized)
 struct SeedTests {
     @Test("no wrong byte, one talker a slot, no connection that hangs")
@@ -13,10 +13,11 @@ struct SeedTests {
         var total = SimulationCounts()
         var bad: [String] = []
         let range = Self.range
+        let isTraced = getenv("BATON_TRACE") != nil
         let clock = ContinuousClock()
         let took = clock.measure {
             for seed in range {
-                let simulation = SimulationRun.run(seed: seed)
+                let simulation = isTraced ? SimulationRun.trace(seed: seed) : SimulationRun.run(seed: seed)
                 total.add(simulation.counts)
                 if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
             }

@@ -19,6 +19,9 @@ struct ResynchroniserTests {
         init(_ configure: (inout TrackerParameters) -> Void = { _ in }) {
             owner = TrackingFixture(configure)
             backup = TrackingFixture(configure)
+            owner.tracker.learn(
+                ServiceHandshake(service: TrackingFixture.service, options: HandshakeOptions(mss: 1460)),
+                slot: TrackingFixture.slot)
         }
 
         func begin() {

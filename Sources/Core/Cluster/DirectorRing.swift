@@ -179,9 +179,15 @@ extension DirectorMachine {
             group: slot.id.group,
             members: groupMembers(of: slot, owner: owner),
             active: slot.reachable && owner != nil,
-            takeOver: slot.reachable && owner != nil && !settled,
+            takeOver: slot.reachable && owner != nil && !settled || isHeld(slot),
             record: record
         )
+    }
+
+    /// Nobody has the slot, but a backup that lives may soon: after a director's restart it has still to come back. Its
+    /// clients are kept waiting until then, for a RST cannot be taken back.
+    private func isHeld(_ slot: Slot) -> Bool {
+        slot.holder == .nobody && hasProspect(slot, contenders: slot.contenders)
     }
 
     /// The same machines that the table names as owner and backups, in the order in which copies are sent.

@@ -49,9 +49,15 @@ extension Tracker {
             guard let slot = connections[place]?.slot, let index = slots.firstIndex(of: slot) else { continue }
             counts[index].connections += 1
             if connections[place]?.holeSince != nil { counts[index].incomplete += 1 }
-            if connections[place]?.isProtected == true { counts[index].protected += 1 }
+            if isProtected(place) { counts[index].protected += 1 }
         }
         return counts
+    }
+
+    /// It could be taken over now: all is known of it, and how its server shakes hands.
+    private func isProtected(_ place: Int) -> Bool {
+        guard let connection = connections[place] else { return false }
+        return connection.isProtected && handshake(of: connection.flow.service, slot: connection.slot) != nil
     }
 
     public struct Census: Hashable, Sendable {
@@ -63,6 +69,6 @@ extension Tracker {
 }
 
 extension BackupConnection {
-    /// It could be taken over now: handshake and all bytes are known.
+    /// Its own handshake and all bytes are known.
     public var isProtected: Bool { iss != nil && unprotected == nil && holeSince == nil }
 }

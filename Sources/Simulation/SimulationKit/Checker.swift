@@ -106,6 +106,7 @@ extension Simulation {
             let connection = data.tracker[handle]
         else { return false }
         return connection.iss != nil && connection.unprotected == nil && Int(connection.journalLength) >= acknowledged
+            && data.tracker.handshake(of: flow.service, slot: connection.slot) != nil
     }
 
     // MARK: Ends
