@@ -92,7 +92,9 @@ let package = Package(
         // L2: simulation
         .target(
             name: "SimulationKit",
-            dependencies: ["Model", "Wire", "Tracking", "Takeover", "Cluster", "ModuleInterfaces", "BuiltinModules"],
+            dependencies: [
+                "Model", "HTTP", "Wire", "Tracking", "Takeover", "Cluster", "ModuleInterfaces", "BuiltinModules",
+            ],
             path: "Sources/Simulation/SimulationKit",
             swiftSettings: strict
         ),

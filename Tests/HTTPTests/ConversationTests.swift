@@ -35,6 +35,16 @@ import Testing
         #expect(!conversation.pipelines)
     }
 
+    /// A client that waits for the server's FIN gets it from whoever answers the same again.
+    @Test(arguments: ["GET", "POST"])
+    func staysAtTheLastReply(_ method: String) {
+        var conversation = Conversation()
+        conversation.received(head("\(method) / HTTP/1.1", "Connection: close"), acknowledged: 0)
+        conversation.reported(ReplyReport(place: 0, facts: reply(1000)))
+        conversation.acknowledged(to: 1200)
+        #expect(conversation.requests.count == (method == "GET" ? 1 : 0))
+    }
+
     @Test func staysWithoutFacts() {
         var conversation = Conversation()
         conversation.received(get, acknowledged: 0)

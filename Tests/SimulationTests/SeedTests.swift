@@ -1,4 +1,5 @@
 import Glibc
+import Model
 import SimulationKit
 import Testing
 
@@ -30,6 +31,35 @@ struct SeedTests {
         #expect(total.adoptedAgain > range.count / 40, "hardly a connection that lost two servers: \(total)")
     }
 
+    @Test("HTTP: no wrong byte, no head of two servers, and what can be shown to be the same goes on")
+    func seedsHTTP() {
+        var total = SimulationCounts()
+        var bad: [String] = []
+        let range = Self.range
+        for seed in range {
+            let simulation = SimulationRun.runHTTP(seed: seed)
+            total.add(simulation.counts)
+            if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
+        }
+        print("\(range.count) seeds with HTTP: \(total)")
+        #expect(bad.isEmpty, "\(bad.count) of \(range.count): \(bad.prefix(5))")
+        #expect(total.whole > range.count, "hardly a whole reply: \(total)")
+        #expect(total.adopted > range.count / 5 && total.protected > range.count / 50, "hardly a take-over: \(total)")
+        for cause in [ResetCause.replyDiffers, .replyUnknown, .methodNotAllowed] {
+            #expect(total.resets[Int(cause.rawValue)] > 0, "\(cause.name) never came: \(total)")
+        }
+    }
+
+    @Test("a seed with HTTP replays exactly", arguments: [3, 71, 1009] as [UInt64])
+    func replayHTTP(seed: UInt64) {
+        var tellings: [[String]] = [[], []]
+        for index in 0..<2 {
+            SimulationRun.trace(seed: seed, scenario: .drawnHTTP(from: seed)) { tellings[index].append($0) }
+        }
+        #expect(tellings[0].count > 100)
+        #expect(tellings[0] == tellings[1])
+    }
+
     @Test("a seed replays exactly", arguments: [3, 71, 1009] as [UInt64])
     func replay(seed: UInt64) {
         var first: [String] = []
@@ -51,6 +81,7 @@ struct SeedTests {
     /// The conditions under which a planted fault can do harm.
     private static func scenario(_ seed: UInt64, _ chaos: Chaos) -> Scenario {
         var scenario = Scenario.drawn(from: seed, chaos: chaos)
+        if chaos == .verdictIgnored { scenario = .drawnHTTP(from: seed, chaos: chaos) }
         scenario.faults = 1
         switch chaos {
         case .clampMissing:

@@ -30,7 +30,7 @@ struct HTTPTakeoverTests {
     /// The client answers the probe; `at` is what it has sent.
     private func answer(_ fixture: TakeoverFixture, at place: Int, ack: Int) {
         fixture.start()
-        fixture.send([.ack], at: place, ack: ack)
+        for _ in 0..<2 { fixture.send([.ack], at: place, ack: ack) }
     }
 
     private func tried(_ fixture: TakeoverFixture, _ bytes: [UInt8]?) {
@@ -72,9 +72,41 @@ struct HTTPTakeoverTests {
         let entry = try #require(fixture.entries[TakeoverFixture.flow()])
         #expect(entry.irs == SequenceNumber(fixture.irs).advanced(by: sent))
         #expect(entry.iss == SequenceNumber(fixture.iss).advanced(by: acked))
-        #expect(entry.sndUna == 0 && entry.isChecked)
+        #expect(entry.sndUna == 0 && !entry.isChecked, "nobody has begun to answer")
         #expect(injectedText(fixture) == Self.get, "the POST was answered, and is not asked again")
         #expect(fixture.trials.isEmpty)
+    }
+
+    /// What was on its way to the dead server when the probe was sent is no answer to it.
+    @Test func waitsForTheAnswerToTheProbe() throws {
+        let fixture = fixture()
+        fixture.connect(Array((Self.get + Self.get).utf8))
+        let reply = head("HTTP/1.1 200 OK", "Content-Length: 0")
+        try report(fixture, reply)
+        try report(fixture, reply, at: reply.count)
+        let sent = 2 * Self.get.utf8.count
+        fixture.start()
+        fixture.send([.ack], at: sent, ack: reply.count, Array(Self.get.utf8))
+        #expect(fixture.entries.isEmpty)
+        fixture.send([.ack], at: sent + Self.get.utf8.count, ack: 2 * reply.count)
+        #expect(fixture.entries.isEmpty)
+        fixture.send([.ack], at: sent + Self.get.utf8.count, ack: 2 * reply.count)
+        let entry = try #require(fixture.entries[TakeoverFixture.flow()])
+        #expect(entry.iss == SequenceNumber(fixture.iss).advanced(by: 2 * reply.count))
+    }
+
+    /// The dead server had begun, and the client has shown nothing of it yet.
+    @Test func looksAtAReplyThatMayBeOnItsWay() throws {
+        let fixture = fixture(HTTPReplay(rangeFrom: nil))
+        fixture.connect(Array(Self.get.utf8))
+        try report(fixture, original)
+        answer(fixture, at: Self.get.utf8.count, ack: 0)
+        #expect(fixture.entries[TakeoverFixture.flow()]?.isChecked == true)
+        // By the time the other server answers, the client has said that it has a part.
+        fixture.send([.ack], at: Self.get.utf8.count, ack: original.count + 10)
+        let other = String(decoding: original, as: UTF8.self).replacing("Length: 1", with: "Length: 2")
+        try held(fixture, Array(other.utf8))
+        #expect(fixture.machine.figures.resets(.replyDiffers) == 1)
     }
 
     @Test func resetsAPost() {
@@ -194,7 +226,7 @@ struct HTTPTakeoverTests {
         fixture.connect(Array(Self.get.utf8))
         try report(fixture, original)
         fixture.start()
-        fixture.send([.ack], at: Self.get.utf8.count, ack: 0, selective: 1448..<2896)
+        for _ in 0..<2 { fixture.send([.ack], at: Self.get.utf8.count, ack: 0, selective: 1448..<2896) }
         #expect(fixture.machine.figures.resets(.replyUnknown) == 1)
         // Within a body there is no harm in it; the probe itself is what came twice, and no hole.
         for (ack, selective) in [(5000, 6448..<7896), (5000, 4999..<5000)] {
@@ -202,7 +234,7 @@ struct HTTPTakeoverTests {
             fixture.connect(Array(Self.get.utf8))
             try report(fixture, original)
             fixture.start()
-            fixture.send([.ack], at: Self.get.utf8.count, ack: ack, selective: selective)
+            for _ in 0..<2 { fixture.send([.ack], at: Self.get.utf8.count, ack: ack, selective: selective) }
             #expect(fixture.resets.isEmpty)
             #expect(fixture.trials.count == 1)
         }

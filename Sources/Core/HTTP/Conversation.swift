@@ -171,13 +171,22 @@ public struct Conversation: Sendable {
 
     /// The chain: the oldest request was sent in full, its reply's end is known, and the client has acknowledged it.
     private mutating func passReply() -> Bool {
-        guard let request = requests.first, let end = request.end, let reply = replyEnd, acknowledged >= reply else {
-            return false
-        }
+        guard let request = requests.first, let end = request.end, let reply = replyEnd, acknowledged >= reply,
+            !isLast(request)
+        else { return false }
         answeredEnd = end
         requests.removeFirst(1)
         restart(at: reply)
         return true
+    }
+
+    /// Behind this reply the server closes, and its client may wait for that: only another server that answers the same
+    /// will close as well. What cannot be asked again, or not be shown to be the same, is left at its end.
+    private func isLast(_ request: Request) -> Bool {
+        guard let facts = heads.last, facts.closes || request.traits.contains(.closes), request.method.isSafe else {
+            return false
+        }
+        return ReplyComparison.whole(facts, facts, answering: request.method) == .same
     }
 
     /// Where the chain is broken (chunks, a lost report): a reply was reported to start exactly where a client that

@@ -1,3 +1,4 @@
+import HTTP
 import Model
 import Tracking
 import Wire
@@ -36,11 +37,18 @@ extension TakeoverMachine {
             clientWindowScale: scales ? connection.client.windowScale : nil,
             serverWindowScale: scales ? server.windowScale : nil,
             mss: connection.client.mss,
-            isChecked: plan.check != nil && !work[place].regenerated.isReleased
+            isChecked: isChecked(place, connection)
         )
         work[place].entry = entry
         work[place].isEntryMissing = false
         effects.append(.install(entry))
+    }
+
+    /// The dead server has begun to answer, as far as anybody knows: what comes is looked at before the client gets it,
+    /// even where the client has shown nothing of that yet.
+    private func isChecked(_ place: Int, _ connection: borrowing BackupConnection) -> Bool {
+        guard let replay = work[place].plan.check?.replay, !work[place].regenerated.isReleased else { return false }
+        return connection.sndUna > replay.replyStart || !replay.heads.isEmpty
     }
 
     /// All that can be replayed of a connection, a FIN counted as a byte.

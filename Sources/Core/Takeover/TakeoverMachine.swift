@@ -154,6 +154,8 @@ public struct TakeoverMachine: ~Copyable {
             payload: [0]
         )
         effects.append(.sendToClient(packet.encode()))
+        // Two answers, for `isAnswer`.
+        if work[place].profile.replay == .http { effects.append(.sendToClient(packet.encode())) }
         let interval = work[place].interval == .zero ? parameters.probeInterval : work[place].interval * 2
         work[place].interval = min(interval, parameters.probeIntervalMax)
         schedule(place, now + work[place].interval)
@@ -182,6 +184,7 @@ public struct TakeoverMachine: ~Copyable {
         work[place].rightEdge = connection.sndUna + work[place].bytes(ofWindow: frame.window, connection.client)
         switch work[place].state {
         case .probing:
+            guard work[place].profile.replay != .http || isAnswer(frame, place) else { return }
             work[place].timestampsAgreed = connection.client.timestamps && frame.timestamps != nil
             answered(place, connection, tracker: tracker, now: now, into: &effects)
         case .resetting:
@@ -190,6 +193,15 @@ public struct TakeoverMachine: ~Copyable {
         case .waiting, .trying, .adopting, .replaying, .over:
             break
         }
+    }
+
+    /// A frame that was on its way when the probe was sent says nothing of what the client has received since, and more
+    /// of such may follow. For the same bytes from another server that is no harm; of another reply, the client would get
+    /// two halves. So an answer has to be empty, and to say what the frame before it has said.
+    private mutating func isAnswer(_ frame: TCPFrame, _ place: Int) -> Bool {
+        let isRepeated = work[place].heard == frame.acknowledgment
+        work[place].heard = frame.acknowledgment
+        return isRepeated && frame.payloadLength == 0 && !frame.flags.contains(.fin)
     }
 
     private mutating func answered(

@@ -47,6 +47,8 @@ struct Work {
     var regenerated = Regenerated()
     /// The client has bytes of the dead server beyond SND.UNA, behind a hole.
     var hasHole = false
+    /// The ACK of its last frame, while it is probed.
+    var heard: SequenceNumber?
 
     // Places in the client's stream count from the IRS + 1 of the adoption; a FIN counts as one byte.
 

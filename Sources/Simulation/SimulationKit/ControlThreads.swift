@@ -1,5 +1,6 @@
 import BuiltinModules
 import Cluster
+import HTTP
 import Model
 import ModuleInterfaces
 import Takeover
@@ -64,7 +65,7 @@ extension Simulation {
             queue.push(.healthCheck(host: host, incarnation: node.incarnation), at: now + 1_000_000)
         case .peerHandshake(let slot, let service, let options):
             post(.profile(slot, service, options), to: host, source: 0)
-        case .peerReplies: break
+        case .peerReplies(let notices): post(.replies(notices), to: host, source: 0)
         case .sources(let sources): post(.sources(sources), to: host, source: 0)
         case .timer(let instant):
             node.timerGeneration += 1
@@ -92,8 +93,8 @@ extension Simulation {
 
     // MARK: Data threads
 
-    /// Sources: 0 the mailbox, 1 the tap, 2 the eBPF programs' ring; 3 is the way back to the control thread. Each
-    /// keeps its order, and nothing orders one against the other.
+    /// Sources: 0 the mailbox, 1 the tap, 2 the eBPF programs' ring, 4 the tap for replies, 5 the TUN device; 3 is the way
+    /// back to the control thread. Each keeps its order, and nothing orders one against the other.
     func post(_ input: DataInput, to host: Int, source: Int) {
         let node = hosts[host]
         guard node.data != nil else { return }
@@ -107,6 +108,22 @@ extension Simulation {
     func tell(_ event: KernelEvent, _ flow: FlowKey, _ host: Int) {
         trace("\(hosts[host].name): kernel says \(event) of \(flow)")
         post(.event(event, flow), to: host, source: 2)
+    }
+
+    func held(_ packet: [UInt8], at host: Int) { post(.held(packet), to: host, source: 5) }
+
+    /// A trial: the application answers, or there is none.
+    func tryRequest(_ bytes: [UInt8], of flow: FlowKey, on host: Int) {
+        let node = hosts[host]
+        var facts: ReplyFacts?
+        var delay = random.microseconds(50...3_000)
+        if node.application != nil, let site, let (request, _) = WebRequest.parse(bytes),
+            case .facts(let head) = ReplyHead.parse(site.reply(to: request, on: host, number: 0, at: now))
+        {
+            facts = head
+            delay += UInt64(request.thinking) * 1_000_000
+        }
+        queue.push(.data(.tried(flow, facts), host: host, incarnation: node.incarnation), at: now + delay)
     }
 
     func giveData(_ input: DataInput, to host: Int) {
@@ -181,7 +198,8 @@ extension Simulation {
     private func configuration() -> DirectorConfiguration {
         let registry = BuiltinModules.registry
         let service = ServiceDescription(
-            id: ServiceID(rawValue: 0), name: Host.serviceName, endpoint: Host.service, replay: .stream)
+            id: ServiceID(rawValue: 0), name: Host.serviceName, endpoint: Host.service,
+            replay: scenario.http == nil ? .stream : .http, http: scenario.http ?? HTTPReplay())
         return DirectorConfiguration(
             backends: hosts.dropFirst().map { BackendConfiguration(name: $0.name, address: $0.address) },
             services: [ServiceConfiguration(service, policy: RoundRobin())],

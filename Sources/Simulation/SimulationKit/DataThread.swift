@@ -1,4 +1,5 @@
 import Cluster
+import HTTP
 import Model
 import Takeover
 import Tracking
@@ -16,6 +17,13 @@ enum DataInput {
     case peerRequest(PeerMessage, from: BackendID, life: Life)
     case peerAnswer(PeerMessage, from: BackendID)
     case event(KernelEvent, FlowKey)
+    /// What the tap for replies has seen: a segment of a VIP on its way out.
+    case reply([UInt8])
+    /// What another agent has seen so.
+    case replies([ReplyNotice])
+    /// A segment that the data plane has held back.
+    case held([UInt8])
+    case tried(FlowKey, ReplyFacts?)
     case wake
 }
 
@@ -43,6 +51,9 @@ final class DataThread {
     private var crashedUntil = Instant(nanoseconds: 0)
     private var nextSweep = Instant(nanoseconds: 0)
     private var resynchroniser = Resynchroniser()
+    private var installed: [FlowKey] = []
+    /// Replies that are told once more.
+    private var again: [(at: Instant, notices: [ReplyNotice])] = []
     /// For the control thread, in order.
     var reports: [AgentInput] = []
 
@@ -59,7 +70,8 @@ final class DataThread {
 
     /// When something is due; `.never` where nothing is.
     var nextTick: Instant {
-        min(runs.compactMap { $0.machine.nextDeadline }.min() ?? .never, resynchroniser.nextDeadline(tracker))
+        let own = min(runs.compactMap { $0.machine.nextDeadline }.min() ?? .never, again.first?.at ?? .never)
+        return min(own, resynchroniser.nextDeadline(tracker))
     }
 
     private func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
@@ -68,7 +80,9 @@ final class DataThread {
         switch input {
         case .frame(let bytes): received(bytes, now)
         case .membership(let new): change(new)
-        case .services(let new): services = new
+        case .services(let new):
+            services = new
+            tracker.setHTTP(new.filter { $0.replay == .http }.map(\.endpoint))
         case .profile(let slot, let id, let options):
             guard let service = services.first(where: { $0.id == id }) else { break }
             tracker.learn(ServiceHandshake(service: service.endpoint, options: options), slot: slot)
@@ -87,9 +101,60 @@ final class DataThread {
             resynchroniser.received(message, from: owner, tracker: &tracker, now: now, into: &effects)
             perform(effects)
         case .event(let event, let flow): received(event, flow, now)
+        case .reply(let bytes): sawReply(bytes, now)
+        case .replies(let notices): noted(notices)
+        case .held(let packet): held(packet, now)
+        case .tried(let flow, let facts):
+            for run in runs {
+                var effects: [TakeoverEffect] = []
+                run.machine.tried(flow, facts, tracker: tracker, now: now, into: &effects)
+                perform(effects, run, now)
+            }
         case .wake: break
         }
+        for flow in installed { tracker.regenerates(flow) }
+        installed.removeAll(keepingCapacity: true)
         tick(now)
+        for flow in installed { tracker.regenerates(flow) }
+        installed.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: HTTP
+
+    /// ReplyWatch.swift of AgentKit.
+    private func sawReply(_ bytes: [UInt8], _ now: Instant) {
+        guard let frame = bytes.parsedPacket() else { return }
+        let (service, client) = (frame.flow.client, frame.flow.service)
+        guard let id = services.first(where: { $0.endpoint == service && $0.replay == .http })?.id,
+            case .facts(let facts) = ReplyHead.parse(Array(bytes[frame.payload]))
+        else { return }
+        let notices = [ReplyNotice(client: client, service: id, sequence: frame.sequence, facts: facts)]
+        again.append((now + .milliseconds(15), notices))
+        tellReplies(notices)
+    }
+
+    private func tellReplies(_ notices: [ReplyNotice]) {
+        noted(notices)
+        reports.append(.replies(notices))
+    }
+
+    private func noted(_ notices: [ReplyNotice]) {
+        for notice in notices {
+            guard let service = services.first(where: { $0.id == notice.service }) else { continue }
+            let flow = FlowKey(client: notice.client, service: service.endpoint)
+            tracker.reported(flow, sequence: notice.sequence, notice.facts)
+        }
+    }
+
+    private func held(_ packet: [UInt8], _ now: Instant) {
+        guard let frame = packet.parsedPacket() else { return }
+        for run in runs {
+            var effects: [TakeoverEffect] = []
+            packet.withUnsafeBytes {
+                run.machine.regenerated(frame, $0, tracker: tracker, now: now, into: &effects)
+            }
+            perform(effects, run, now)
+        }
     }
 
     // MARK: Resynchronisation
@@ -121,6 +186,7 @@ final class DataThread {
     }
 
     private func tick(_ now: Instant) {
+        while let first = again.first, first.at <= now { tellReplies(again.removeFirst().notices) }
         if resynchroniser.nextDeadline(tracker) <= now {
             var effects: [ResynchronisationEffect] = []
             resynchroniser.tick(tracker: &tracker, now: now, into: &effects)
@@ -205,9 +271,11 @@ final class DataThread {
         let services = services
         let servers = services.map { tracker.handshake(of: $0.endpoint, slot: start.slot) }
         let machine = TakeoverMachine(slot: start.slot) { endpoint in
-            let index = services.firstIndex { $0.endpoint == endpoint }
+            guard let index = services.firstIndex(where: { $0.endpoint == endpoint }) else {
+                return AdoptionProfile(replay: .none, server: nil)
+            }
             return AdoptionProfile(
-                replay: index.map { services[$0].replay } ?? .none, server: index.flatMap { servers[$0] })
+                replay: services[index].replay, server: servers[index], http: services[index].http)
         }
         let run = Run(machine, start)
         runs.append(run)
@@ -229,7 +297,9 @@ final class DataThread {
         for effect in effects {
             switch effect {
             case .sendToClient(let packet): kernel.sendRaw(packet)
-            case .install(let entry): kernel.install(entry)
+            case .install(let entry):
+                installed.append(entry.flow)
+                kernel.install(entry)
             case .uninstall(let flow): kernel.uninstall(flow)
             case .inject(let packet): kernel.tun(packet)
             case .observe(let flow):
@@ -237,8 +307,8 @@ final class DataThread {
                 run.machine.progress(flow, kernel.progress(flow), tracker: tracker, now: now, into: &further)
                 perform(further, run, now)
             case .forget(let handle): forgotten.append(handle)
-            // Simulated servers do not speak HTTP.
-            case .release, .trial: break
+            case .release(let flow): kernel.release(flow)
+            case .trial(let flow, let request): world.tryRequest(request, of: flow, on: host)
             case .settled: tell(run, .settled)
             case .finished: break
             }

@@ -28,7 +28,7 @@ extension Simulation {
             case 0: trigger = .at(random.microseconds(100_000...1_200_000))
             case 1, 2: trigger = .started(client: client, delay: random.microseconds(0...60_000))
             case 3...7:
-                let bytes = random.number(0...max(plan.expected.count - 1, 0))
+                let bytes = random.number(0...max(plan.replyBytes - 1, 0))
                 trigger = .received(client: client, bytes: bytes, delay: random.microseconds(0...3_000))
             case _: trigger = .takingOver(delay: random.microseconds(0...60_000))
             }

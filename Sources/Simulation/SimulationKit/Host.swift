@@ -33,7 +33,7 @@ final class Host {
     var wakeAt = TrueTime.max
     var dataInbox: [DataInput] = []
     /// When the last input of each source arrives, so that a source keeps its order.
-    var lastArrival: [TrueTime] = [0, 0, 0, 0]
+    var lastArrival: [TrueTime] = [0, 0, 0, 0, 0, 0]
 
     init(index: Int, clock: HostClock, pathDelay: TrueTime) {
         self.index = index
@@ -56,6 +56,8 @@ final class ModelApplication {
         var written = 0
         var thinkingUntil: TrueTime?
         var closes = false
+        /// Requests that were answered.
+        var answered = 0
     }
 
     private unowned let world: Simulation
@@ -70,6 +72,16 @@ final class ModelApplication {
 
     /// Whether the caller has to wake it; at most one wake-up for each socket is on its way.
     func schedules(_ socket: ModelSocket) -> Bool { scheduled.insert(socket.id).inserted }
+
+    /// Until when it thinks; nil when it has thought enough.
+    private func think(_ connection: inout Connection, milliseconds: Int) -> TrueTime? {
+        if milliseconds > 0, connection.thinkingUntil == nil {
+            connection.thinkingUntil = world.now + UInt64(milliseconds) * 1_000_000
+        }
+        if let until = connection.thinkingUntil, world.now < until { return until }
+        connection.thinkingUntil = nil
+        return nil
+    }
 
     /// Reads what is there, writes what fits. Returns when to come again.
     func serve(_ socket: ModelSocket, _ kernel: ModelKernel) -> TrueTime? {
@@ -93,6 +105,21 @@ final class ModelApplication {
                 kernel.run(socket) { $0.write(piece, world.now) }
                 if connection.written < connection.reply.count { return nil }
             }
+            if let site = world.site {
+                let (parsed, length) = WebRequest.parse(connection.request) ?? (WebRequest(), 0)
+                if connection.closes || (socket.isAtEnd && length == 0) {
+                    kernel.run(socket) { $0.close(world.now) }
+                    return nil
+                }
+                guard length > 0 else { return nil }
+                if let until = think(&connection, milliseconds: parsed.thinking) { return until }
+                connection.reply = site.reply(to: parsed, on: host, number: connection.answered, at: world.now)
+                connection.written = 0
+                connection.answered += 1
+                connection.closes = parsed.closes
+                connection.request.removeFirst(length)
+                continue
+            }
             if connection.closes || (socket.isAtEnd && connection.request.count < Exchange.headerBytes) {
                 kernel.run(socket) { $0.close(world.now) }
                 return nil
@@ -100,11 +127,7 @@ final class ModelApplication {
             guard let header = Exchange.header(of: connection.request[...]),
                 connection.request.count >= header.requestBytes
             else { return nil }
-            if header.thinking > 0, connection.thinkingUntil == nil {
-                connection.thinkingUntil = world.now + UInt64(header.thinking) * 2_000_000
-            }
-            if let until = connection.thinkingUntil, world.now < until { return until }
-            connection.thinkingUntil = nil
+            if let until = think(&connection, milliseconds: header.thinking * 2) { return until }
             connection.reply = Exchange.reply(to: connection.request[..<header.requestBytes])
             connection.written = 0
             connection.closes = header.serverCloses

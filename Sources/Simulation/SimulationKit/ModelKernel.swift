@@ -21,14 +21,18 @@ struct KernelEntry {
     var firstReplyAt: Instant?
     var liveAt: Instant?
     var caughtUpBytes = 0
+    var isChecked: Bool
 
     init(_ entry: ConnectionEntry) {
         self.entry = entry
+        isChecked = entry.isChecked
         sndUna = Int(entry.sndUna)
         rightEdge = Int(entry.rightEdge)
         clientStamp = entry.timestamps?.value ?? 0
     }
 
+    /// `is_caught_up` of agent.bpf.c.
+    var isCaughtUp: Bool { sndUna == 0 && !isChecked }
     var first: SequenceNumber { entry.iss.advanced(by: 1) }
     private var clientScale: Int { Int(entry.clientWindowScale ?? 0) }
 
@@ -87,6 +91,8 @@ final class ModelKernel {
     private(set) var sockets: [ModelSocket] = []
     private var entries: [FlowKey: KernelEntry] = [:]
     private var guarded: Set<FlowKey> = []
+    /// Connections whose regenerated reply was found to continue what the client has.
+    private var released: Set<FlowKey> = []
     private var reflected: [(flow: FlowKey, segment: Segment)] = []
     private var draining = false
 
@@ -116,9 +122,14 @@ final class ModelKernel {
 
     func install(_ entry: ConnectionEntry) {
         guarded.remove(entry.flow)
+        if entry.isChecked { released.remove(entry.flow) }
         entries[entry.flow] = KernelEntry(entry)
     }
-    func uninstall(_ flow: FlowKey) { entries[flow] = nil }
+    func release(_ flow: FlowKey) { released.insert(flow) }
+    func uninstall(_ flow: FlowKey) {
+        entries[flow] = nil
+        released.remove(flow)
+    }
     func uninstall(slot: SlotID) { entries = entries.filter { $0.value.entry.slot != slot } }
     func progress(_ flow: FlowKey) -> AdoptionProgress { entries[flow]?.progress ?? AdoptionProgress(state: .gone) }
 
@@ -298,8 +309,8 @@ final class ModelKernel {
         entry.isAdopted = true
         entry.adoptedAt = localNow
         if entry.state == .adopting {
-            entry.state = entry.sndUna == 0 ? .live : .catchingUp
-            if entry.sndUna == 0 { entry.liveAt = localNow }
+            entry.state = entry.isCaughtUp ? .live : .catchingUp
+            if entry.isCaughtUp { entry.liveAt = localNow }
         }
         entries[flow] = entry
         world.tell(.adopted, flow, host)
@@ -346,7 +357,7 @@ final class ModelKernel {
         case .refused: return false
         case .adopting:
             if isRST || !entry.isAssigned { return false }
-            if entry.sndUna == 0 { goLive(&entry, flow) } else { entry.state = .catchingUp }
+            if entry.isCaughtUp { goLive(&entry, flow) } else { entry.state = .catchingUp }
         case .catchingUp, .live: break
         }
         if !isRST { entry.noteProgress(packet, end: end) }
@@ -362,13 +373,17 @@ final class ModelKernel {
     /// `catch_up` of agent.bpf.c.
     private func catchUp(_ packet: TCPPacket, _ flow: FlowKey, _ entry: inout KernelEntry, _ end: Int) -> Bool {
         let isFIN = packet.flags.contains(.fin)
-        if packet.flags.contains(.rst) || (isFIN && end < entry.sndUna) {
-            entry.state = .refused
-            world.tell(.replyShorter, flow, host)
-            return false
-        }
+        if packet.flags.contains(.rst) { return refuse(&entry, flow) }
         if packet.payload.isEmpty, !isFIN { return false }
         if entry.firstReplyAt == nil { entry.firstReplyAt = localNow }
+        if entry.isChecked, chaos != .verdictIgnored {
+            guard released.contains(flow) else {
+                world.held(packet.encode(), at: host)
+                return false
+            }
+            entry.isChecked = false
+        }
+        if isFIN, end < entry.sndUna { return refuse(&entry, flow) }
         if end > entry.sndUna {
             goLive(&entry, flow)
             guard chaos == .swallowTooFar else { return true }
@@ -379,6 +394,12 @@ final class ModelKernel {
         if end == entry.sndUna { goLive(&entry, flow) }
         world.counts.reflected += 1
         reflect(packet, flow, entry, end)
+        return false
+    }
+
+    private func refuse(_ entry: inout KernelEntry, _ flow: FlowKey) -> Bool {
+        entry.state = .refused
+        world.tell(.replyShorter, flow, host)
         return false
     }
 
@@ -413,6 +434,7 @@ final class ModelKernel {
         for socket in sockets { socket.destroy() }
         sockets = []
         entries = [:]
+        released = []
         guarded = []
     }
 }

@@ -22,6 +22,8 @@ public enum Chaos: String, Sendable, CaseIterable {
     case adoptedOneOff
     /// Pure ACKs of a slot that is being taken over go to the old owner alone, as if nothing had happened.
     case takeOverFlagIgnored
+    /// The data plane lets regenerated replies pass that nobody has held against the dead server's.
+    case verdictIgnored
 }
 
 /// What befalls the cluster.
@@ -110,8 +112,28 @@ public struct Scenario: Sendable {
     /// Chance in 100 that a client stops reading for a while, so that its window closes.
     public var pauses = 33
     public var chaos: Chaos?
+    /// Servers and clients speak HTTP, and the service is replayed as such; nil: the protocol of `Exchange`.
+    public var http: HTTPReplay?
 
     public init() {}
+
+    /// The scenario of a seed in which HTTP is spoken.
+    public static func drawnHTTP(from seed: UInt64, chaos: Chaos? = nil) -> Scenario {
+        var scenario = drawn(from: seed, chaos: chaos)
+        var random = SimulationRandom(seed: seed ^ 0x4774_9110)
+        scenario.greeting = false
+        scenario.kinds = []
+        if scenario.succession {
+            scenario.succession = false
+            scenario.faults = 1
+        }
+        // The one thing that is not covered: docs/design/0004-http-replay.md, "Frames that come late".
+        scenario.pathSkew = 0
+        scenario.reordering = 0
+        scenario.http = HTTPReplay(
+            methods: random.pick([.safe, .safe, .idempotent, .all]), rangeFrom: random.pick([nil, 1, 1000, 10_000]))
+        return scenario
+    }
 
     /// The scenario of a seed.
     public static func drawn(from seed: UInt64, chaos: Chaos? = nil) -> Scenario {
@@ -165,18 +187,40 @@ struct ClientPlan {
     /// What one unfailing server would send.
     var expected: [UInt8]
     var serverCloses: Bool
+    /// Where HTTP is spoken: the requests, and how many the client has on their way at a time.
+    var web: [WebRequest] = []
+    var depth = 1
+    /// Bytes of reply, about; what faults are aimed at.
+    var replyBytes: Int
 
-    static func draw(_ index: Int, _ scenario: Scenario, _ random: inout SimulationRandom) -> ClientPlan {
+    static func draw(
+        _ index: Int,
+        _ scenario: Scenario,
+        _ site: WebSite?,
+        _ random: inout SimulationRandom
+    ) -> ClientPlan {
         // A dialogue that is over after the first failure shows nothing of the second.
         let count = scenario.succession ? random.number(3...8) : random.pick([1, 1, 1, 2, 3])
         var requests: [[UInt8]] = []
         var expected = scenario.greeting ? Exchange.greeting : []
         let serverCloses = random.chance(1, in: 2)
         let drawnBuffer = random.pick([1_000, 3_000, 3_000, 8_192, 8_192, 30_000, 30_000, 65_535, 65_535])
-        let buffer = scenario.buffer ?? drawnBuffer
+        // HTTP has more to say than crawls through such a window in the time of a run.
+        let buffer = scenario.buffer ?? (site == nil ? drawnBuffer : max(drawnBuffer, 3_000))
         // Through a window below the MSS data crawls: the sender waits for its probe timer again and again.
         let longest = buffer < 2_000 ? 4_000 : 40_000
-        for number in 0..<count {
+        var web: [WebRequest] = []
+        var replyBytes = 0
+        for number in 0..<(site == nil ? 0 : random.pick([1, 2, 3, 6])) {
+            var request = WebRequest.draw(&random)
+            request.first = request.first.flatMap { site?.file(request.file, on: 0)?.length ?? 0 > $0 ? $0 : nil }
+            web.append(request)
+            replyBytes += 300 + (request.method == "HEAD" ? 0 : site?.file(request.file, on: number % 2)?.length ?? 0)
+        }
+        if serverCloses, !web.isEmpty { web[web.count - 1].closes = true }
+        let depth = site == nil ? 1 : random.pick([1, 1, 1, 2, 8])
+        requests = web.map { $0.bytes() }
+        for number in 0..<(site == nil ? count : 0) {
             let header = Exchange.Header(
                 requestBytes: random.chance(1, in: 12) ? random.number(20_000...70_000) : random.number(12...2500),
                 replyBytes: random.chance(1, in: 8) ? random.number(1...600) : random.number(2_000...longest),
@@ -188,6 +232,7 @@ struct ClientPlan {
             requests.append(request)
             expected += Exchange.reply(to: request[...])
         }
+        if site == nil { replyBytes = expected.count }
         let paces = random.chance(2, in: 3)
         let interval = random.microseconds(2_000...40_000)
         return ClientPlan(
@@ -208,11 +253,14 @@ struct ClientPlan {
             buffer: buffer,
             readBytes: random.number(500...8_000),
             readInterval: paces ? interval : 0,
-            pauseAt: random.chance(scenario.pauses, in: 100) ? random.number(0...max(expected.count, 1)) : .max,
+            pauseAt: random.chance(scenario.pauses, in: 100) ? random.number(0...max(replyBytes, 1)) : .max,
             pauseFor: random.microseconds(50_000...1_500_000),
             requests: requests,
             expected: expected,
-            serverCloses: serverCloses
+            serverCloses: serverCloses,
+            web: web,
+            depth: depth,
+            replyBytes: replyBytes
         )
     }
 }

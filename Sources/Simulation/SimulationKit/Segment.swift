@@ -112,7 +112,7 @@ enum Exchange {
     /// What a server says first, where the service is of that kind.
     static let greeting = stream(0x6261_746f_6e21, 73)
 
-    private static func stream(_ digest: UInt64, _ count: Int) -> [UInt8] {
+    static func stream(_ digest: UInt64, _ count: Int) -> [UInt8] {
         [UInt8](unsafeUninitializedCapacity: count + 8) { buffer, used in
             var at = 0
             var counter = digest

@@ -60,6 +60,8 @@ public final class Simulation {
     var activeFaults = 0
     var checker = Checker()
     var applicationLife: [Int] = []
+    /// What is published where HTTP is spoken.
+    let site: WebSite?
     private var lastSocket = 0
 
     static let timings = ClusterTimings(
@@ -72,6 +74,9 @@ public final class Simulation {
         self.scenario = scenario
         random = SimulationRandom(seed: seed)
         links = Links(places: scenario.agents + 2)
+        site =
+            scenario.http == nil
+            ? nil : WebSite(hosts: scenario.agents + 1, longest: 24_000, &random)
         for index in 0...scenario.agents {
             let clock = HostClock(
                 offset: UInt64(random.number(1_000_000_000...1_000_000_000_000)), drift: Int64(random.number(-200...200)))
@@ -82,7 +87,7 @@ public final class Simulation {
         queue.push(.startDirector, at: 0)
         for index in 1..<hosts.count { powerOn(index, after: random.microseconds(0...20_000)) }
         for index in 0..<scenario.clients {
-            let client = ModelClient(ClientPlan.draw(index, scenario, &random))
+            let client = ModelClient(ClientPlan.draw(index, scenario, site, &random))
             clientIndex[client.plan.flow.client] = index
             clients.append(client)
             clientTimerAt.append(.max)
@@ -242,7 +247,14 @@ public final class Simulation {
         guard let client = clientIndex[flow.client] else { return }
         checkTalker(flow, host)
         if sink != nil { trace("\(hosts[host].name) -> client \(client) \(describe(bytes))") }
+        if site != nil, frameStartsReply(bytes) { post(.reply(bytes), to: host, source: 4) }
         crossRouter(host, outside, .toClient(bytes, client: client))
+    }
+
+    /// The filter of ReplyTap.swift.
+    private func frameStartsReply(_ packet: [UInt8]) -> Bool {
+        guard let payload = packet.parsedPacket()?.payload, payload.count > 12 else { return false }
+        return packet[payload].starts(with: Array("HTTP/1.".utf8))
     }
 
     private func describe(_ bytes: [UInt8]) -> String {

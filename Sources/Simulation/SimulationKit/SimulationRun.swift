@@ -14,6 +14,11 @@ public enum SimulationRun {
         return simulation
     }
 
+    /// One seed with its own scenario in which HTTP is spoken.
+    public static func runHTTP(seed: UInt64, chaos: Chaos? = nil) -> Simulation {
+        run(seed: seed, scenario: .drawnHTTP(from: seed, chaos: chaos))
+    }
+
     /// The same run, told line by line.
     @discardableResult
     public static func trace(
@@ -32,8 +37,9 @@ public enum SimulationRun {
 
 extension ClientPlan {
     var summary: String {
-        "requests of \(requests.map(\.count)) bytes, reply of \(expected.count), mss \(options.mss), scale "
+        "requests of \(requests.map(\.count)) bytes, reply of \(replyBytes), mss \(options.mss), scale "
             + "\(options.windowScale.map(String.init) ?? "none"), timestamps \(options.timestamps), buffer \(buffer), "
             + "server closes \(serverCloses)"
+            + web.map { "; \($0.method) \($0.file) \($0.first ?? 0)-" }.joined()
     }
 }

@@ -1,14 +1,24 @@
+import HTTP
 import Model
 import Testing
 
 @testable import Wire
 
 extension Samples {
+    static let reports = (0..<UInt64(ConversationCopy.reportLimit)).map { number in
+        ReplyReport(
+            place: 1 << 40 + number,
+            facts: ReplyFacts(
+                status: 206, headBytes: 300, framing: .length(10),
+                etag: EntityTag(isWeak: number == 1, value: Array("\"x\"".utf8)),
+                contentRange: ContentRange(first: 0, last: 9, total: 1 << 30)))
+    }
     static let flow = FlowKey(client: Endpoint(address: address, port: 65_535), service: endpoint)
     static let copy = ConnectionCopy(
         flow: flow, slot: SlotID(rawValue: 3), irs: SequenceNumber(.max), iss: SequenceNumber(0), client: handshake,
         sndUna: 1 << 33, rightEdge: 1 << 34, timestamps: TCPTimestamps(value: .max, echo: 1), finOffset: 5,
-        clientSent: 5, idle: .seconds(3600), journalStart: 1, replyStart: 9, journalLength: 5, offset: 2, bytes: [1, 2, 3])
+        clientSent: 5, idle: .seconds(3600), journalStart: 1, replyStart: 9,
+        conversation: ConversationCopy(pipelines: true, reports: reports), journalLength: 5, offset: 2, bytes: [1, 2, 3])
 
     static let peerMessages: [PeerMessage] = [
         .hello(

@@ -73,6 +73,12 @@ static __always_inline int assign(struct __sk_buff *skb, const struct segment *s
     return TC_ACT_OK;
 }
 
+/* The client has nothing of what is regenerated, and nobody wants to look at it first. */
+static __always_inline int is_caught_up(const struct baton_connection *connection)
+{
+    return connection->snd_una == 0 && !(connection->flags & BATON_CONNECTION_CHECKED);
+}
+
 /* The socket is there. From here on its segments are the connection's. */
 static __always_inline void confirm(struct baton_connection *connection, const struct baton_connection_key *key)
 {
@@ -83,7 +89,7 @@ static __always_inline void confirm(struct baton_connection *connection, const s
     set_flag(connection, BATON_CONNECTION_ADOPTED);
     connection->adopted_ns = bpf_ktime_get_ns();
     /* The socket's first segment may be on its way out meanwhile, on another CPU: it must not be set back. */
-    next = connection->snd_una == 0 ? BATON_CONNECTION_LIVE : BATON_CONNECTION_CATCHING_UP;
+    next = is_caught_up(connection) ? BATON_CONNECTION_LIVE : BATON_CONNECTION_CATCHING_UP;
     if (__sync_val_compare_and_swap(&connection->state, BATON_CONNECTION_ADOPTING, next) ==
             BATON_CONNECTION_ADOPTING &&
         next == BATON_CONNECTION_LIVE)
@@ -403,7 +409,7 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
             return TC_ACT_SHOT;
         }
         /* A server that speaks first may be faster than our confirmation. */
-        if (connection->snd_una == 0)
+        if (is_caught_up(connection))
             go_live(connection, &segment->key);
         else
             connection->state = BATON_CONNECTION_CATCHING_UP;
