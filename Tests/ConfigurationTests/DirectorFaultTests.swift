@@ -3,7 +3,8 @@ import Testing
 @testable import Configuration
 
 private let keys =
-    "interface, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, xdp, log"
+    "interface, policies, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, "
+    + "xdp, log"
 private let interfaceExpected = "expected the name of a network interface, 1 to 15 bytes, e.g. eth0"
 private let servicesExpected =
     "expected a list of 1 to 256 entries with the keys name, address, policy, persistence, replay and forwarding"

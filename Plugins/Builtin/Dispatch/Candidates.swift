@@ -11,7 +11,10 @@ extension DispatchPlan.Candidate {
     /// The same by falling weight, equals in their order: the order of `fo` and `ovf`.
     static func byWeight(_ backends: [DispatchBackend]) -> [DispatchPlan.Candidate] {
         all(of: backends).enumerated()
-            .sorted { $0.element.weight == $1.element.weight ? $0.offset < $1.offset : $0.element.weight > $1.element.weight }
+            .sorted { left, right in
+                if left.element.weight != right.element.weight { return left.element.weight > right.element.weight }
+                return left.offset < right.offset
+            }
             .map(\.element)
     }
 }

@@ -8,7 +8,11 @@ public struct LocalityReplication: DispatchPolicy {
 
     public func plan(for backends: [DispatchBackend]) -> DispatchPlan {
         DispatchPlan(
-            kind: .cacheSet, candidates: DispatchPlan.Candidate.all(of: backends), rule: .overhead, cacheSeconds: 86_400)
+            kind: .cacheSet,
+            candidates: DispatchPlan.Candidate.all(of: backends),
+            rule: .overhead,
+            cacheSeconds: 86_400
+        )
     }
 
     static let descriptor = ModuleDescriptor<DispatchFactory>(

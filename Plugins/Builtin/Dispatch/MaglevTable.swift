@@ -4,8 +4,8 @@ import ModuleInterfaces
 /// Fills the table of a hash after Eisenbud et al., *Maglev: A Fast and Reliable Software Network Load Balancer* (NSDI
 /// 2016), 3.4, with weights as IPVS `mh` has them (net/netfilter/ipvs/ip_vs_mh.c).
 ///
-/// Each back-end walks the places in an order of its own (an offset and a stride by hashes of its slot), and has as many
-/// steps in a round as its weight says. It differs from the paper in one thing: a step onto a place that is taken is
+/// Each back-end walks the places in an order of its own (an offset and a stride by hashes of its slot), and has as
+/// many steps in a round as its weight says. It differs from the paper in one thing: a step onto a place that is taken is
 /// lost, where Maglev goes on to the next free place; and a back-end that has its share stops. So a place belongs to
 /// whoever comes to it first, which does not change when another leaves. Maglev's own rule moves up to 0.95 % of the
 /// others' places at 65,537 (measured, at 500 back-ends), this one under 0.5 % (docs/design/0009-dispatch-plans.md).

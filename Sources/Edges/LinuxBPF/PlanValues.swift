@@ -52,7 +52,9 @@ extension baton_loads {
     public subscript(slot: Int) -> baton_load {
         get { withUnsafeBytes(of: self) { $0.load(fromByteOffset: slot * 8, as: baton_load.self) } }
         set {
-            withUnsafeMutableBytes(of: &self) { $0.storeBytes(of: newValue, toByteOffset: slot * 8, as: baton_load.self) }
+            withUnsafeMutableBytes(of: &self) { bytes in
+                bytes.storeBytes(of: newValue, toByteOffset: slot * 8, as: baton_load.self)
+            }
         }
     }
 }

@@ -32,7 +32,8 @@ struct LoadedPolicy: DispatchPolicy {
             kind: kind,
             table: table.prefix(Int(written.table_length)).map { SlotID(rawValue: $0) },
             candidates: candidates.prefix(Int(written.candidate_count)).map {
-                DispatchPlan.Candidate(slot: SlotID(rawValue: $0.slot), weight: $0.weight, takenOver: takenOver($0.slot))
+                DispatchPlan.Candidate(
+                    slot: SlotID(rawValue: $0.slot), weight: $0.weight, takenOver: takenOver($0.slot))
             },
             rule: rule
         )

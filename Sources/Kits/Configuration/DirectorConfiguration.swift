@@ -8,7 +8,8 @@ public struct DirectorConfiguration: Hashable, Sendable {
     public var interface: String
     /// `services`: what clients connect to. List of 1 to 256 entries; required. Names and addresses are distinct.
     public var services: [Service]
-    /// `policies`: dispatch policies of others, shared objects that the director loads. List of absolute paths; default none.
+    /// `policies`: dispatch policies of others, shared objects that the director loads. List of absolute paths; default
+    /// none.
     public var policyFiles: [String]
     /// `backends`: the real servers. List of 1 to 256 entries; required. Names and addresses are distinct, and no
     /// address is a VIP.
@@ -84,8 +85,8 @@ extension DirectorConfiguration {
         public var name: String
         /// `address`: VIP and port, such as `10.0.0.100:80`; required. Several services may share a VIP.
         public var address: Endpoint
-        /// `policy`: the dispatch policy for new flows. Name of a module, or a mapping of `name` and the module's keys, as in
-        /// `{name: mh, port: true}`; default `rr`.
+        /// `policy`: the dispatch policy for new flows. Name of a module, or a mapping of `name` and the module's keys,
+        /// as in `{name: mh, port: true}`; default `rr`.
         public var policy: String
         /// What the mapping says beside the name; flags are 1 or 0.
         public var policyOptions: [String: Int]
@@ -127,7 +128,8 @@ extension DirectorConfiguration {
 
     /// `persistence`: clients that come again, as `ipvsadm -p` and `-M`.
     public struct Persistence: Hashable, Sendable {
-        /// `timeout`: since a flow of the client was last opened or closed. Duration 1s...24h in whole seconds; default 5m.
+        /// `timeout`: since a flow of the client was last opened or closed. Duration 1s...24h in whole seconds; default
+        /// 5m.
         public var timeout: Interval
         /// `netmask`: the bits of an IPv4 address that make a client. Whole number 1...32; default 32.
         public var netmask: Int

@@ -34,7 +34,7 @@ struct BatonDirector: AsyncParsableCommand {
                 ),
                 interfaces: MachineInterfaces.names(),
                 loader: { path in
-                    do {
+                    do throws(PolicyRefusal) {
                         let module = try PolicyFile.load(path)
                         registry.register(dispatch: module)
                         return .loaded(module.name)
