@@ -7,6 +7,7 @@ public enum ScenarioRegistry {
         httpScenarios,
         clientScenarios,
         directorScenarios,
+        dispatchScenarios,
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
