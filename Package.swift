@@ -115,6 +115,8 @@ let package = Package(
             plugins: ["BPFCompile"]
         ),
         edge("LinuxBPF", ["Model", "CContract", "Clibbpf", "BPFObjects"]),
+        .target(name: "CPolicy", path: "Sources/Modules/CPolicy"),
+        edge("LinuxPolicies", ["Model", "ModuleInterfaces", "CPolicy"]),
         edge("LinuxBase", ["Model", "CLinux"]),
         edge("LinuxNetfilter", ["Model", "Clibnftnl", "LinuxBase"]),
         edge("LinuxCapture", ["Model", "Clibpcap", "LinuxBase"]),
@@ -165,7 +167,7 @@ let package = Package(
             ]
         ),
         // L5: the programs
-        program("baton-director", programKit + ["DirectorKit", "BuiltinModules", "ModuleInterfaces"]),
+        program("baton-director", programKit + ["DirectorKit", "BuiltinModules", "ModuleInterfaces", "LinuxPolicies"]),
         program("baton-agent", programKit + ["AgentKit"]),
         program("batonctl", ["ControlPlane", "AdminProtocol", "Model"]),
         program("baton-lab", ["LabKit"]),
@@ -177,6 +179,7 @@ let package = Package(
         tests("TakeoverTests", ["Takeover", "Tracking", "HTTP", "Wire", "Model"]),
         tests("ClusterTests", ["Cluster", "Wire", "Model", "ModuleInterfaces", "BuiltinModules"]),
         tests("BuiltinModulesTests", ["BuiltinModules", "ModuleInterfaces", "Model"]),
+        tests("PolicyLoadingTests", ["LinuxPolicies", "ModuleInterfaces", "Model"]),
         tests("SimulationTests", ["SimulationKit", "Model"]),
         tests("BPFTests", ["LinuxBPF", "BPFObjects", "CContract", "Model", "CLinux"]),
         tests(

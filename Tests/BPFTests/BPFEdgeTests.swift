@@ -38,16 +38,28 @@ import Testing
     }
 
     @Test func anArrayIsWrittenAtOnce() throws {
-        let plan = try plane().plan
+        let plane = try plane()
         let places = (0..<UInt32(BATON_PLAN_PLACES)).map { UInt16(truncatingIfNeeded: $0 &* 7) }
-        try plan.putAll(places)
-        try plan.putAll([1, 2, 3], from: 1000)
-        #expect(try plan.get(999) == UInt16(999 * 7))
-        #expect(try plan.get(1001) == 2)
-        #expect(try plan.get(1003) == UInt16(1003 * 7))
-        #expect(try plan.entries().count == places.count)
-        #expect(throws: BPFError.self) { try plan.putAll([1, 2], from: UInt32(BATON_PLAN_PLACES) - 1) }
-        #expect(throws: BPFError.self) { try plan.put(UInt32(BATON_PLAN_PLACES), 1) }
+        try plane.putTable(places)
+        try plane.putTable([1, 2, 3], from: 1024)
+        #expect(try plane.plan.get(31)?.places.last == UInt16(truncatingIfNeeded: 1023 * 7))
+        #expect(try plane.plan.get(32)?.places.prefix(4) == [1, 2, 3, UInt16(BATON_NO_SLOT)])
+        #expect(try plane.plan.get(33)?.places.first == UInt16(truncatingIfNeeded: 1056 * 7))
+        #expect(try plane.plan.entries().count * Int(BATON_PLAN_ROW) == places.count)
+        let last = UInt32(BATON_PLAN_PLACES - BATON_PLAN_ROW)
+        #expect(throws: BPFError.self) { try plane.putTable(Array(places.prefix(33)), from: last) }
+    }
+
+    @Test func candidatesAndLoadsAreLaidOutAsTheProgramReadsThem() throws {
+        let plane = try plane()
+        try plane.candidates.put(511, baton_candidates(entries: [(7, 9), (1023, 0)], open: [0, 33, 1023]))
+        let found = try #require(try plane.candidates.get(511))
+        #expect(found.count == 2)
+        #expect(found.list.0.slot == 7 && found.list.0.weight == 9 && found.list.1.slot == 1023)
+        #expect(found.open.0 == 1 && found.open.1 == 2 && found.open.31 == 1 << 31)
+        var loads = baton_loads()
+        loads[1023] = baton_load(active: 5, inactive: 6)
+        #expect(loads[1023].active == 5 && loads[1023].inactive == 6 && loads[1022].active == 0)
     }
 
     @Test func countersAreSummedOverCPUs() async throws {

@@ -10,7 +10,7 @@ import Testing
         try Requirement.root()
         // No address check and unicast "groups": the same frame, rewritten, must be served again and again.
         let plane = try DirectorPlane.load(.init(flows: 1_000_000, interfaceAddress: nil))
-        try plane.plan.putAll([1])
+        try plane.putTable([1])
         let unicast = DirectorFixture.owner(1)
         try plane.slots.put(1, baton_slot(owner: unicast, group: unicast, flags: UInt16(BATON_SLOT_ACTIVE.rawValue)))
         var service = baton_service()

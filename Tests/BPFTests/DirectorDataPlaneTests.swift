@@ -279,7 +279,7 @@ import Testing
     @Test func aFullTableDrivesOutOldFlows() throws {
         try Requirement.root()
         let plane = try DirectorPlane.load(.init(flows: 4096, interfaceAddress: nil))
-        try plane.plan.putAll([3])
+        try plane.putTable([3])
         var service = baton_service()
         service.forwarding = UInt8(BATON_FORWARD_SELECTIVE.rawValue)
         service.plan_length = 1

@@ -37,7 +37,8 @@ struct DirectorFixture {
 
     mutating func setService(
         _ id: UInt16, address: IPAddress = vip, port: UInt16 = 80, forwarding: baton_forwarding,
-        kind: baton_plan_kind = BATON_PLAN_COUNTER, plan: [UInt16], secret: UInt32 = 0x1234_5678
+        kind: baton_plan_kind = BATON_PLAN_COUNTER, plan: [UInt16], secret: UInt32 = 0x1234_5678,
+        weighing: DirectorModel.Weighing = .init()
     ) throws {
         var service = baton_service()
         service.id = id
@@ -46,11 +47,20 @@ struct DirectorFixture {
         service.plan_offset = planPlaces
         service.plan_length = UInt32(plan.count)
         service.hash_secret = secret
-        try plane.plan.putAll(plan, from: planPlaces)
-        planPlaces += UInt32(plan.count)
+        service.plan_rule = UInt8(weighing.rule.rawValue)
+        service.plan_flags = weighing.fallsBack ? UInt8(BATON_PLAN_FALLBACK.rawValue) : 0
+        service.candidates = UInt32(id) * 2
+        service.cache_s = weighing.cacheSeconds
+        service.persistence_s = weighing.persistence
+        service.persistence_bits = UInt8(96 + weighing.netmask.0)
+        service.persistence_bits_ipv6 = UInt8(weighing.netmask.1)
+        try plane.putTable(plan, from: planPlaces)
+        planPlaces += (UInt32(plan.count) + 31) / 32 * 32
+        try plane.candidates.put(
+            UInt32(id) * 2, baton_candidates(entries: weighing.candidates, open: weighing.open))
         try plane.setService(baton_service_key(address: address, port: port), service)
         model.services[.init(address: address, port: port)] = .init(
-            id: id, forwarding: forwarding, planKind: kind, plan: plan, secret: secret)
+            id: id, forwarding: forwarding, planKind: kind, plan: plan, secret: secret, weighing: weighing)
     }
 
     mutating func setSlot(_ number: UInt16, isActive: Bool = true, isTakenOver: Bool = false) throws {
@@ -62,6 +72,14 @@ struct DirectorFixture {
         let flags =
             (isActive ? BATON_SLOT_ACTIVE.rawValue : 0) | (isTakenOver ? BATON_SLOT_TAKEOVER.rawValue : 0)
         try plane.slots.put(UInt32(number), baton_slot(owner: slot.owner, group: slot.group, flags: UInt16(flags)))
+    }
+
+    /// What the daemon adds to the counts of a slot.
+    mutating func correctLoad(_ service: UInt16, _ slot: UInt16, active: Int32, inactive: Int32 = 0) throws {
+        var all = try plane.loadCorrections.get(UInt32(service)) ?? baton_loads()
+        all[Int(slot)] = baton_load(active: UInt32(bitPattern: active), inactive: UInt32(bitPattern: inactive))
+        try plane.loadCorrections.put(UInt32(service), all)
+        model.corrections[.init(service: service, slot: slot)] = .init(active: active, inactive: inactive)
     }
 
     /// Gives a frame to both, checks that they agree on verdict and frame, and returns them.
@@ -97,6 +115,17 @@ struct DirectorFixture {
         }
         #expect(seen == model.flows, sourceLocation: location)
         #expect(try plane.counters.sum() == model.counts, sourceLocation: location)
+        for id in Set(model.services.values.map(\.id)) {
+            let loads = try #require(try plane.loads.get(UInt32(id)), sourceLocation: location)
+            for slot in 0..<Limits.slots {
+                let (seen, name) = (loads[slot], DirectorModel.LoadName(service: id, slot: UInt16(slot)))
+                let expected = model.loads[name] ?? .init()
+                #expect(
+                    DirectorModel.Load(active: .init(bitPattern: seen.active), inactive: .init(bitPattern: seen.inactive))
+                        == expected,
+                    "service \(id), slot \(slot)", sourceLocation: location)
+            }
+        }
         for (id, counts) in model.serviceCounts {
             #expect(try plane.serviceCounters.sum(UInt32(id)) == counts, sourceLocation: location)
         }

@@ -14,6 +14,38 @@ struct DirectorModel {
         var planKind: baton_plan_kind
         var plan: [UInt16]
         var secret: UInt32
+        var weighing = Weighing()
+    }
+
+    /// The rest of a plan, and persistence.
+    struct Weighing {
+        var rule: baton_plan_rule = BATON_RULE_OVERHEAD
+        var fallsBack = false
+        /// Slot and weight; weight 0: taken over by the one before.
+        var candidates: [(slot: UInt16, weight: UInt16)] = []
+        var cacheSeconds: UInt32 = 0
+        var persistence: UInt32 = 0
+        /// Bits of an IPv4 address that count, and of an IPv6 address.
+        var netmask = (32, 128)
+        /// Where persistent clients may have new flows.
+        var open: [UInt16] = []
+    }
+
+    /// Flows of a service at a slot.
+    struct LoadName: Hashable {
+        var service: UInt16
+        var slot: UInt16
+    }
+
+    struct Load: Equatable {
+        var active: Int32 = 0
+        var inactive: Int32 = 0
+    }
+
+    /// A client's network, or a destination, of a service.
+    struct AddressName: Hashable {
+        var address: IPAddress
+        var service: UInt16
     }
 
     struct Slot {
@@ -48,6 +80,12 @@ struct DirectorModel {
     var slots: [UInt16: Slot] = [:]
     var flows: [FlowName: Flow] = [:]
     var cursors: [UInt16: UInt32] = [:]
+    var loads: [LoadName: Load] = [:]
+    /// What the daemon has written beside them.
+    var corrections: [LoadName: Load] = [:]
+    var clients: [AddressName: UInt16] = [:]
+    /// Eight places each, nil: free.
+    var destinations: [AddressName: [UInt16?]] = [:]
     var counts = [UInt64](repeating: 0, count: Int(BATON_DIRECTOR_COUNTERS.rawValue))
     /// Frames to the owner, to the group, new flows, bytes; by service id.
     var serviceCounts: [UInt16: [UInt64]] = [:]
@@ -85,11 +123,20 @@ struct DirectorModel {
         let name = FlowName(client: segment.source, port: segment.sourcePort, service: service.id)
         let opens = segment.flags.intersection([.syn, .ack, .rst, .fin]) == .syn
         if opens, !isLiving(name) {
-            let number = dispatch(segment, service)
+            let number = slotOfClient(segment, service) ?? dispatch(segment, service)
             guard let slot = slots[number], slot.isActive, !slot.isTakenOver else {
                 return (drop(BATON_COUNT_NO_BACKEND), frame)
             }
+            if let former = flows[name] {
+                if former.isClosing {
+                    load(service.id, former.slot) { $0.inactive -= 1 }
+                } else {
+                    load(service.id, former.slot) { $0.active -= 1 }
+                }
+            }
             flows[name] = Flow(slot: number)
+            load(service.id, number) { $0.active += 1 }
+            if service.weighing.persistence > 0 { clients[network(segment.source, service)] = number }
             count(BATON_COUNT_NEW_FLOWS)
             serviceCounts[service.id, default: [0, 0, 0, 0]][2] += 1
             let isGroup = service.forwarding != BATON_FORWARD_OWNER
@@ -103,7 +150,13 @@ struct DirectorModel {
         } else if segment.flags.contains(.ack), !segment.flags.contains(.rst) {
             flow.isEstablished = true
         }
-        if !segment.flags.isDisjoint(with: [.fin, .rst]) { flow.isClosing = true }
+        if !segment.flags.isDisjoint(with: [.fin, .rst]), !flow.isClosing {
+            flow.isClosing = true
+            load(service.id, flow.slot) {
+                $0.active -= 1
+                $0.inactive += 1
+            }
+        }
         if toGroup, segment.flags.contains(.ack) { flow.groupAck = segment.acknowledgment }
         flows[name] = flow
         return forward(frame, service, to: toGroup ? slot.group : slot.owner, isGroup: toGroup)
@@ -131,26 +184,6 @@ struct DirectorModel {
 
     private func isForUs(_ destination: MACAddress) -> Bool {
         !destination.isGroup && (interfaceAddress == nil || interfaceAddress == destination)
-    }
-
-    private mutating func dispatch(_ segment: ParsedFrame.Segment, _ service: Service) -> UInt16 {
-        guard !service.plan.isEmpty else { return UInt16(BATON_NO_SLOT) }
-        let number: UInt32
-        switch service.planKind {
-        case BATON_PLAN_COUNTER:
-            number = cursors[service.id, default: 0]
-            cursors[service.id] = number &+ 1
-        default:
-            let none = [UInt8](repeating: 0, count: 16)
-            let ports = [segment.destinationPort, segment.sourcePort].flatMap { [UInt8($0 >> 8), UInt8($0 & 0xff)] }
-            let kind = service.planKind
-            let message =
-                (kind == BATON_PLAN_HASH_DESTINATION ? none : segment.source.bytes)
-                + (kind == BATON_PLAN_HASH_SOURCE ? none : segment.destination.bytes)
-                + (kind == BATON_PLAN_HASH_FLOW ? ports : [0, 0, 0, 0])
-            number = halfSipHash13(message, key: (service.secret, service.secret ^ 0x9e37_79b9))
-        }
-        return service.plan[Int(number) % service.plan.count]
     }
 
     private mutating func forward(

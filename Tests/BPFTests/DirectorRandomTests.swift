@@ -14,6 +14,9 @@ import Testing
         var random = SeededGenerator(seed: seed)
         var fixture = try DirectorFixture(checksAddress: random.chance(1, in: 2))
         for slot in UInt16(0)..<6 { try fixture.setSlot(slot) }
+        for slot in UInt16(0)..<6 where random.chance(1, in: 2) {
+            try fixture.correctLoad(0, slot, active: .random(in: -3...3, using: &random), inactive: -2)
+        }
         try changeServices(&fixture, &random)
         for step in 0..<4000 {
             if random.chance(1, in: 40) {
@@ -38,25 +41,57 @@ import Testing
     }
 
     private func changeServices(_ fixture: inout DirectorFixture, _ random: inout SeededGenerator) throws {
-        let kinds = [
-            BATON_PLAN_COUNTER, BATON_PLAN_HASH_SOURCE, BATON_PLAN_HASH_DESTINATION, BATON_PLAN_HASH_FLOW,
-        ]
         let forwardings = [
             BATON_FORWARD_SELECTIVE, BATON_FORWARD_SELECTIVE, BATON_FORWARD_SELECTIVE, BATON_FORWARD_MULTICAST,
             BATON_FORWARD_DUPLICATE, BATON_FORWARD_OWNER,
         ]
         for (id, address) in [DirectorFixture.vip, DirectorFixture.vip, DirectorFixture.vip6].enumerated() {
+            let kind = Self.kinds.randomElement(using: &random) ?? BATON_PLAN_COUNTER
+            let weighing = weighing(of: kind, &random)
             let length = Int.random(in: 0...9, using: &random)
+            let heads = weighing.candidates.indices.filter { weighing.candidates[$0].weight > 0 }.map { UInt16($0) }
+            let plan: [UInt16] =
+                kind == BATON_PLAN_TWO_CHOICES
+                ? heads + heads : (0..<length).map { _ in UInt16.random(in: 0..<7, using: &random) }
             try fixture.setService(
                 UInt16(id),
                 address: address,
                 port: id == 1 ? 443 : 80,
                 forwarding: forwardings.randomElement(using: &random) ?? BATON_FORWARD_SELECTIVE,
-                kind: kinds.randomElement(using: &random) ?? BATON_PLAN_COUNTER,
-                plan: (0..<length).map { _ in UInt16.random(in: 0..<7, using: &random) },
-                secret: .random(in: 0 ... .max, using: &random)
+                kind: kind,
+                plan: plan,
+                secret: .random(in: 0 ... .max, using: &random),
+                weighing: weighing
             )
         }
+    }
+
+    private static let kinds = [
+        BATON_PLAN_COUNTER, BATON_PLAN_HASH_SOURCE, BATON_PLAN_HASH_DESTINATION, BATON_PLAN_HASH_FLOW,
+        BATON_PLAN_HASH_CLIENT, BATON_PLAN_LEAST, BATON_PLAN_LEAST, BATON_PLAN_FIRST, BATON_PLAN_TWO_CHOICES,
+        BATON_PLAN_CACHE, BATON_PLAN_CACHE_SET,
+    ]
+
+    /// Some of the slots as candidates, some as taken over by the one before.
+    private func weighing(of kind: baton_plan_kind, _ random: inout SeededGenerator) -> DirectorModel.Weighing {
+        var weighing = DirectorModel.Weighing()
+        let rules =
+            kind == BATON_PLAN_FIRST
+            ? [BATON_RULE_ANY, BATON_RULE_OVERFLOW] : [BATON_RULE_OVERHEAD, BATON_RULE_DELAY, BATON_RULE_IDLE_FIRST]
+        weighing.rule = rules.randomElement(using: &random) ?? BATON_RULE_OVERHEAD
+        if kind == BATON_PLAN_CACHE || kind == BATON_PLAN_CACHE_SET { weighing.rule = BATON_RULE_OVERHEAD }
+        weighing.fallsBack = random.chance(1, in: 2)
+        weighing.cacheSeconds = 3600
+        for slot in (0..<UInt16(7)).shuffled(using: &random).prefix(.random(in: 0...7, using: &random)) {
+            let isTakenOver = !weighing.candidates.isEmpty && random.chance(1, in: 4)
+            weighing.candidates.append((slot, isTakenOver ? 0 : .random(in: 1...4, using: &random)))
+        }
+        if random.chance(1, in: 3) {
+            weighing.persistence = 3600
+            weighing.netmask = (.random(in: 1...32, using: &random), .random(in: 1...128, using: &random))
+            weighing.open = (0..<UInt16(7)).filter { _ in random.chance(2, in: 3) }
+        }
+        return weighing
     }
 
     private func frame(_ random: inout SeededGenerator) -> [UInt8] {

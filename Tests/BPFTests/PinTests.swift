@@ -34,7 +34,7 @@ import Testing
             let interface = try interfaceIndex("eth0")
             let first = try DirectorPlane.start(configuration, interface: interface, pins: folder.path)
             #expect(first.interface == .attached(.native))
-            #expect(first.maps.count == 11 && first.maps.allSatisfy { !$0.isReused })
+            #expect(first.maps.count == 17 && first.maps.allSatisfy { !$0.isReused })
             try first.plane.flows.put(key, baton_flow(slot: 5, flags: 1, group_time: 0, group_ack: 77, last_seen_ns: 1))
         }
         // Nothing of the first start is held any more but its pins.
@@ -131,7 +131,7 @@ import Testing
         let aside = try PinFolder()
         var object = try BPFObjectHandle(.director)
         _ = try object.load(pinningMapsIn: aside.path, layoutVersion: 1, maps: ["plan"])
-        let plan = try #require(try BPFMap<UInt32, UInt16>.pinned(at: aside.path + "/plan"))
+        let plan = try #require(try BPFMap<UInt32, baton_plan_row>.pinned(at: aside.path + "/plan"))
         try plan.pin(at: path)
     }
 

@@ -42,7 +42,7 @@ import Testing
     func aConnectionPassesThroughTheDirector(isNative: Bool) throws {
         let plane = try DirectorPlane.load(
             .init(flows: 1024, interfaceAddress: MACAddress(Self.director)))
-        try plane.plan.putAll([3])
+        try plane.putTable([3])
         var service = baton_service()
         service.id = 1
         service.forwarding = UInt8(BATON_FORWARD_SELECTIVE.rawValue)

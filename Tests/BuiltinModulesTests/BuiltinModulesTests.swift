@@ -8,7 +8,9 @@ struct RegistryTests {
     @Test("Every built-in module is found by its name")
     func names() {
         let registry = BuiltinModules.registry
-        #expect(registry.dispatch.map(\.name) == ["rr", "wrr", "sh"])
+        #expect(registry.dispatch.map(\.name) == [
+            "rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "lblc", "lblcr", "fo", "ovf", "mh", "p2c",
+        ])
         #expect(registry.forwarding.map(\.name) == ["selective", "multicast", "duplicate", "owner"])
         #expect(registry.detection.map(\.name) == ["window", "phi"])
         #expect(registry.ring.map(\.name) == ["successor"])
@@ -24,11 +26,12 @@ struct RegistryTests {
     @Test("A name that is taken is refused")
     func twice() {
         var registry = BuiltinModules.registry
-        let another = ModuleDescriptor<DispatchFactory>(name: "rr", version: "9", summary: "", make: { Nobody() })
+        let another = ModuleDescriptor<DispatchFactory>(name: "rr", version: "9", summary: "", make: { _ in Nobody() })
         let taken = registry.register(dispatch: another)
         #expect(!taken)
-        #expect(registry.dispatch.count == 3)
-        let plan = registry.dispatch(named: "rr")?().plan(for: [DispatchBackend(slot: SlotID(rawValue: 4), weight: 1)])
+        #expect(registry.dispatch.count == 14)
+        let plan = registry.dispatch(named: "rr")?(ModuleOptions())
+            .plan(for: [DispatchBackend(slot: SlotID(rawValue: 4), weight: 1)])
         #expect(plan?.table == [SlotID(rawValue: 4)])
     }
 
@@ -37,31 +40,12 @@ struct RegistryTests {
     }
 }
 
-/// What every dispatch policy must hold.
+/// Plans of single policies, told place by place.
 @Suite("Dispatch policies")
 struct DispatchTests {
-    static let policies = BuiltinModules.registry.dispatch.map(\.name)
-
-    private func plan(_ name: String, _ weights: [UInt16]) -> DispatchPlan? {
-        BuiltinModules.registry.dispatch(named: name)?().plan(
-            for: weights.enumerated().map { DispatchBackend(slot: SlotID(rawValue: UInt16($0) * 3), weight: $1) })
-    }
-
-    @Test("No back-end, or none with a weight: an empty table", arguments: policies)
-    func nobody(_ name: String) {
-        #expect(plan(name, [])?.table == [])
-        #expect(plan(name, [0, 0])?.table == [])
-    }
-
-    @Test("Only slots with a weight, every one of them, within the bound, the same each time", arguments: policies)
-    func everybody(_ name: String) throws {
-        for weights: [UInt16] in [[1], [1, 0, 2], [7, 7, 7], [1, 65535, 3], Array(repeating: 65535, count: 256)] {
-            let plan = try #require(self.plan(name, weights))
-            let wanted = Set(weights.indices.filter { weights[$0] > 0 }.map { SlotID(rawValue: UInt16($0) * 3) })
-            #expect(Set(plan.table) == wanted)
-            #expect(plan.table.count <= DispatchPlan.longestTable)
-            #expect(self.plan(name, weights) == plan)
-        }
+    private func plan(_ name: String, _ weights: [UInt16], _ options: [String: Int] = [:]) -> DispatchPlan? {
+        BuiltinModules.registry.dispatch(named: name)?(ModuleOptions(options))
+            .plan(for: PolicyUnderTest.backends(weights))
     }
 
     @Test("rr: each once, by slot")
@@ -75,15 +59,43 @@ struct DispatchTests {
         #expect(plan("wrr", [5, 1, 1])?.table.map(\.rawValue) == [0, 0, 3, 0, 6, 0, 0])
     }
 
-    @Test("sh: a leaving back-end moves its own places only, and each has a fair share")
-    func sourceHash() throws {
-        let before = try #require(plan("sh", [1, 1, 1, 1]))
-        let after = try #require(plan("sh", [1, 0, 1, 1]))
-        for (old, new) in zip(before.table, after.table) where old.rawValue != 3 { #expect(old == new) }
-        for slot: UInt16 in [0, 3, 6, 9] {
-            let share = before.table.count { $0.rawValue == slot }
-            #expect((200...310).contains(share))
-        }
+    /// What ipvsadm(8) says of each scheduler, as the kind and rule of the plan that says it to the data plane.
+    static let documented: [(String, [String: Int], DispatchPlan.Kind, DispatchPlan.Rule)] = [
+        ("rr", [:], .counter, .overhead), ("wrr", [:], .counter, .overhead),
+        ("lc", [:], .least, .overhead), ("wlc", [:], .least, .overhead),
+        ("sed", [:], .least, .delay), ("nq", [:], .least, .idleFirst),
+        ("sh", [:], .hashSource, .overhead), ("sh", ["port": 1], .hashClient, .overhead),
+        ("mh", [:], .hashSource, .overhead), ("mh", ["port": 1], .hashClient, .overhead),
+        ("dh", [:], .hashDestination, .overhead),
+        ("lblc", [:], .cache, .overhead), ("lblcr", [:], .cacheSet, .overhead),
+        ("fo", [:], .first, .any), ("ovf", [:], .first, .overflow), ("p2c", [:], .twoChoices, .delay),
+    ]
+
+    @Test("Kinds and rules", arguments: documented)
+    func kinds(_ name: String, _ options: [String: Int], _ kind: DispatchPlan.Kind, _ rule: DispatchPlan.Rule) throws {
+        let plan = try #require(self.plan(name, [1, 2], options))
+        #expect(plan.kind == kind && plan.rule == rule)
+        #expect(!plan.fallsBack)
+        if ["sh", "mh"].contains(name) { #expect(self.plan(name, [1, 2], ["fallback": 1])?.fallsBack == true) }
+        #expect(plan.cacheSeconds == (["lblc", "lblcr"].contains(name) ? 86_400 : 0))
+    }
+
+    @Test("A plan that cannot be run is found out")
+    func faults() {
+        let backends = PolicyUnderTest.backends([1, 0, 1])
+        let slot = { SlotID(rawValue: $0) }
+        let faulty = [
+            DispatchPlan(kind: .counter, table: [slot(3)]), DispatchPlan(kind: .counter, table: [slot(4)]),
+            DispatchPlan(kind: .counter, table: [slot(0xffff)]), DispatchPlan(kind: .least, table: [slot(0)]),
+            DispatchPlan(kind: .counter, candidates: [.init(slot: slot(0), weight: 1)]),
+            DispatchPlan(kind: .least, candidates: [.init(slot: slot(0), weight: 0)]),
+            DispatchPlan(
+                kind: .least, candidates: [.init(slot: slot(0), weight: 1), .init(slot: slot(0), weight: 1)]),
+            DispatchPlan(kind: .twoChoices, table: [slot(0)], candidates: [.init(slot: slot(6), weight: 1)]),
+            DispatchPlan(kind: .counter, table: Array(repeating: slot(0), count: DispatchPlan.longestTable + 1)),
+        ]
+        for plan in faulty { #expect(plan.fault(for: backends) != nil) }
+        #expect(DispatchPlan.nobody.fault(for: backends) == nil)
     }
 }
 

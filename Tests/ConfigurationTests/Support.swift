@@ -7,7 +7,8 @@ import Testing
 let modules = ModuleNames(
     policies: ["rr", "wrr", "sh"],
     forwarding: ["multicast", "selective"],
-    detectors: ["window"]
+    detectors: ["window"],
+    policyKeys: ["sh": [PolicyKey(name: "port", kind: .flag), PolicyKey(name: "size", kind: .number([251, 509]))]]
 )
 
 /// The root of the package, from the place of this file.

@@ -1,4 +1,3 @@
-import Model
 import ModuleInterfaces
 
 /// One after the other, as LVS `rr`: weights only say who takes part.
@@ -13,6 +12,6 @@ public struct RoundRobin: DispatchPolicy {
         name: "rr",
         version: BuiltinModules.version,
         summary: "round robin: one back-end after the other",
-        make: { RoundRobin() }
+        make: { _ in RoundRobin() }
     )
 }

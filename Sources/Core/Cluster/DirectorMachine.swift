@@ -30,6 +30,8 @@ public struct DirectorMachine: Sendable {
     var names: [String] = []
     var sequence: UInt64 = 0
     var plans: [(service: ServiceID, plan: DispatchPlan)] = []
+    /// What each plan was made of: a policy is asked again only when that has changed.
+    var planned: [(service: ServiceID, backends: [DispatchBackend])] = []
     var published: [SlotPublication] = []
     /// Until here back-ends of the records may come back; the data plane keeps its old plans for as long.
     var graceUntil: Instant?
@@ -89,6 +91,7 @@ public struct DirectorMachine: Sendable {
         accepted.backups = min(accepted.backups, Limits.backups)
         accepted.services = Array(accepted.services.prefix(Limits.services))
         configuration = accepted
+        planned = []
         for backend in accepted.backends where !names.contains(backend.name) {
             guard names.count < Limits.backends else {
                 effects.append(.log(.limitReached("back-ends")))

@@ -209,16 +209,22 @@ extension DirectorMachine {
     mutating func updatePlans(into effects: inout [DirectorEffect]) {
         guard let configuration else { return }
         if graceUntil != nil, members.contains(where: { $0.lastHeartbeat == nil }) { return }
+        let backends = configuration.services.map { ($0.description.id, dispatchBackends($0.description.id)) }
+        // Some tables take milliseconds to make, and this is asked at every tick.
+        let isSame = planned.count == backends.count && zip(planned, backends).allSatisfy {
+            $0.service == $1.0 && $0.backends == $1.1
+        }
+        if isSame { return }
+        planned = backends.map { (service: $0.0, backends: $0.1) }
         var new: [(service: ServiceID, plan: DispatchPlan)] = []
-        for service in configuration.services {
-            let id = service.description.id
-            var plan = service.policy.plan(for: dispatchBackends(id))
-            if plan.table.count > DispatchPlan.longestTable {
-                plan.table.removeLast(plan.table.count - DispatchPlan.longestTable)
-                effects.append(.log(.limitReached("dispatch plan of \(service.description.name)")))
+        for (service, backends) in zip(configuration.services, planned) {
+            var plan = service.policy.plan(for: backends.backends)
+            if let fault = plan.fault(for: backends.backends) {
+                effects.append(.log(.planRefused(service.description.name, fault)))
+                plan = .nobody
             }
-            new.append((id, plan))
-            for slot in plan.table.lazy.compactMap(slotIndex) where slots[slot].openedAt == nil {
+            new.append((service.description.id, plan))
+            for slot in plan.slots.lazy.compactMap(slotIndex) where slots[slot].openedAt == nil {
                 slots[slot].openedAt = clock
             }
         }
@@ -237,7 +243,8 @@ extension DirectorMachine {
                 !isDraining(member.id), let slot = slotIndex(member.slot), mayOpen(member, slots[slot]),
                 let backend = self.configuration(of: member.id)
             else { return nil }
-            return DispatchBackend(slot: member.slot, weight: backend.weight, activeFlows: slots[slot].flows)
+            let takenOver = slots.filter { $0.id != member.slot && holderSlot($0) == member.slot }.map(\.id)
+            return DispatchBackend(slot: member.slot, weight: backend.weight, takenOver: takenOver)
         }
         return chosen.sorted { $0.slot < $1.slot }
     }

@@ -274,4 +274,6 @@ public enum DirectorEvent: Hashable, Sendable {
     case graceEnded(missing: [String])
     case unexpectedMessage(String)
     case limitReached(String)
+    /// A policy's plan that cannot be run: the service has none.
+    case planRefused(String, String)
 }

@@ -19,8 +19,18 @@ public struct DirectorPlane: Sendable {
     /// A put copies the value in place while the program reads it: change the owner while BATON_SLOT_TAKEOVER is set
     /// (the owner is not read then), and take the flag away with a second put.
     public let slots: BPFMap<UInt32, baton_slot>
-    /// The dispatch plans: `putAll` a service's part at a free place, then point the service there.
-    public let plan: BPFMap<UInt32, UInt16>
+    /// The tables of dispatch plans: `putTable` a service's at free places, then point the service there.
+    public let plan: BPFMap<UInt32, baton_plan_row>
+    /// Two for each service id: `id * 2` and `id * 2 + 1`; written beside the one in use.
+    public let candidates: BPFMap<UInt32, baton_candidates>
+    /// By service id: flows of each slot as the program counts them. Never put: the program would lose counts.
+    public let loads: BPFMap<UInt32, baton_loads>
+    /// By service id: what is to be added to `loads`, modulo 2^32.
+    public let loadCorrections: BPFMap<UInt32, baton_loads>
+    /// Persistence: the slot of each client's network.
+    public let clients: BPFMap<baton_client_key, baton_client>
+    /// The policies `lblc` and `lblcr`: the slots of each destination.
+    public let destinations: BPFMap<baton_client_key, baton_destination>
     public let slotRecords: BPFMap<UInt32, baton_slot_record>
     /// One element: indices are `enum baton_director_counter`.
     public let counters: BPFCounters
@@ -97,6 +107,16 @@ public struct DirectorPlane: Sendable {
         try services.put(key, service)
     }
 
+    /// Writes a table from a place on, a multiple of BATON_PLAN_ROW; the rest of its last row becomes BATON_NO_SLOT.
+    public func putTable(_ slots: [UInt16], from place: UInt32 = 0) throws(BPFError) {
+        let row = Int(BATON_PLAN_ROW)
+        let rows = stride(from: 0, to: slots.count, by: row).map { start in
+            let part = slots[start..<min(start + row, slots.count)]
+            return baton_plan_row(places: Array(part))
+        }
+        try plan.putAll(rows, from: place / UInt32(row))
+    }
+
     private static let linkPin = "link"
     private static let duplicatorPin = "duplicate_link"
 
@@ -118,6 +138,11 @@ public struct DirectorPlane: Sendable {
         flows = try object.map("flows")
         slots = try object.map("slots")
         plan = try object.map("plan")
+        candidates = try object.map("candidates")
+        loads = try object.map("loads")
+        loadCorrections = try object.map("load_corrections")
+        clients = try object.map("clients")
+        destinations = try object.map("destinations")
         slotRecords = try object.map("slot_records")
         counters = try object.counters("counters")
         serviceCounters = try object.counters("service_counters")

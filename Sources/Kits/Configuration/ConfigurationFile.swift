@@ -71,9 +71,17 @@ public struct ModuleNames: Hashable, Sendable {
     /// Failure detection modules, such as `window`.
     public var detectors: [String]
 
+    /// The keys of dispatch policies that have any, by the policy's name.
+    public var policyKeys: [String: [PolicyKey]]
+    /// Places of a policy's table where no key `size` says so.
+    public var usualSizes: [String: Int] = ["mh": 65_537]
+
     /// The order is that of messages.
-    public init(policies: [String], forwarding: [String], detectors: [String]) {
+    public init(
+        policies: [String], forwarding: [String], detectors: [String], policyKeys: [String: [PolicyKey]] = [:]
+    ) {
         self.policies = policies
+        self.policyKeys = policyKeys
         self.forwarding = forwarding
         self.detectors = detectors
     }

@@ -8,6 +8,9 @@ public struct DirectorConfiguration: Hashable, Sendable {
     public var interface: String
     /// `services`: what clients connect to. List of 1 to 256 entries; required. Names and addresses are distinct.
     public var services: [Service]
+    /// `policies`: dispatch policies of others, shared objects that the director loads. List of absolute paths; default
+    /// none.
+    public var policyFiles: [String]
     /// `backends`: the real servers. List of 1 to 256 entries; required. Names and addresses are distinct, and no
     /// address is a VIP.
     public var backends: [Backend]
@@ -40,6 +43,7 @@ public struct DirectorConfiguration: Hashable, Sendable {
     public init(
         interface: String,
         services: [Service],
+        policyFiles: [String] = [],
         backends: [Backend],
         heartbeat: Heartbeat = Heartbeat(),
         detector: String = "window",
@@ -55,6 +59,7 @@ public struct DirectorConfiguration: Hashable, Sendable {
     ) {
         self.interface = interface
         self.services = services
+        self.policyFiles = policyFiles
         self.backends = backends
         self.heartbeat = heartbeat
         self.detector = detector
@@ -80,8 +85,13 @@ extension DirectorConfiguration {
         public var name: String
         /// `address`: VIP and port, such as `10.0.0.100:80`; required. Several services may share a VIP.
         public var address: Endpoint
-        /// `policy`: the dispatch policy for new flows. Name of a module; default `rr`.
+        /// `policy`: the dispatch policy for new flows. Name of a module, or a mapping of `name` and the module's keys,
+        /// as in `{name: mh, port: true}`; default `rr`.
         public var policy: String
+        /// What the mapping says beside the name; flags are 1 or 0.
+        public var policyOptions: [String: Int]
+        /// `persistence`: how long a client's new flows go where its last one went; nil: not at all.
+        public var persistence: Persistence?
         /// `replay`: what a backup may do with a dead server's connections. `none`, `stream` or `http`; default
         /// `none`.
         ///
@@ -99,6 +109,8 @@ extension DirectorConfiguration {
             name: String,
             address: Endpoint,
             policy: String = "rr",
+            policyOptions: [String: Int] = [:],
+            persistence: Persistence? = nil,
             replay: ReplayPolicy = .none,
             http: HTTPReplay = HTTPReplay(),
             forwarding: String = "selective"
@@ -106,9 +118,28 @@ extension DirectorConfiguration {
             self.name = name
             self.address = address
             self.policy = policy
+            self.policyOptions = policyOptions
+            self.persistence = persistence
             self.replay = replay
             self.http = http
             self.forwarding = forwarding
+        }
+    }
+
+    /// `persistence`: clients that come again, as `ipvsadm -p` and `-M`.
+    public struct Persistence: Hashable, Sendable {
+        /// `timeout`: since a flow of the client was last opened or closed. Duration 1s...24h in whole seconds; default
+        /// 5m.
+        public var timeout: Interval
+        /// `netmask`: the bits of an IPv4 address that make a client. Whole number 1...32; default 32.
+        public var netmask: Int
+        /// `netmask_ipv6`: the same for IPv6. Whole number 1...128; default 128.
+        public var netmaskIPv6: Int
+
+        public init(timeout: Interval = .seconds(300), netmask: Int = 32, netmaskIPv6: Int = 128) {
+            self.timeout = timeout
+            self.netmask = netmask
+            self.netmaskIPv6 = netmaskIPv6
         }
     }
 

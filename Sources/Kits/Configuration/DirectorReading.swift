@@ -7,14 +7,17 @@ extension DirectorConfiguration {
     ///   - path: the file.
     ///   - modules: the modules that `policy`, `forwarding` and `detector` may name.
     ///   - interfaces: the interfaces of this machine; nil leaves the existence of `interface` unchecked.
+    ///   - loader: loads the files of `policies`, whose names the services may then use.
     /// - Throws: all faults of the file together.
     public static func load(
         _ path: String = defaultPath,
         modules: ModuleNames,
-        interfaces: [String]? = nil
+        interfaces: [String]? = nil,
+        loader: PolicyLoader = noPolicies
     ) throws(ConfigurationError) -> ConfigurationFile<DirectorConfiguration> {
         let remedy = "write one like director.minimal.yaml of Baton's samples, or name another with --configuration"
-        return try parse(FileText.read(path, remedy: remedy), path: path, modules: modules, interfaces: interfaces)
+        return try parse(
+            FileText.read(path, remedy: remedy), path: path, modules: modules, interfaces: interfaces, loader: loader)
     }
 
     /// Checks the bytes of a director's configuration file; `path` is what messages call it.
@@ -22,24 +25,28 @@ extension DirectorConfiguration {
         _ bytes: [UInt8],
         path: String,
         modules: ModuleNames,
-        interfaces: [String]? = nil
+        interfaces: [String]? = nil,
+        loader: PolicyLoader = noPolicies
     ) throws(ConfigurationError) -> ConfigurationFile<DirectorConfiguration> {
         try ConfigurationFile.read(bytes, path: path) { root in
-            read(root, modules: modules, interfaces: interfaces)
+            read(root, modules: modules, interfaces: interfaces, loader: loader)
         }
     }
 
     private static func read(
         _ root: Section,
         modules: ModuleNames,
-        interfaces: [String]?
+        interfaces: [String]?,
+        loader: PolicyLoader
     ) -> DirectorConfiguration {
         let interface = root.required("interface", .interface(existing: interfaces)) ?? ""
+        var modules = modules
+        let policyFiles = PolicyReading.files(root, into: &modules, loader: loader)
         let services = root.list(
             "services",
             isRequired: true,
             limit: Limits.services,
-            keys: "name, address, policy, replay and forwarding"
+            keys: "name, address, policy, persistence, replay and forwarding"
         ) { Service(entry: $0, modules: modules) }
         let backends = root.list(
             "backends",
@@ -50,6 +57,7 @@ extension DirectorConfiguration {
         let configuration = DirectorConfiguration(
             interface: interface,
             services: services,
+            policyFiles: policyFiles,
             backends: backends,
             heartbeat: root.section("heartbeat", keys: "interval, window and threshold") { Heartbeat(section: $0) },
             detector: root.value(
@@ -71,6 +79,7 @@ extension DirectorConfiguration {
             xdp: root.value("xdp", .choice(of: "a way to attach XDP"), default: .auto),
             logLevel: root.logLevel()
         )
+        PolicyReading.checkRoom(root.reader, services: services, modules: modules)
         checkTogether(root.reader, services: services, backends: backends, control: configuration.control)
         return configuration
     }
@@ -140,7 +149,7 @@ extension DirectorConfiguration.Service {
     fileprivate init(entry: Section, modules: ModuleNames) {
         let name = entry.required("name", .name)
         let address = entry.required("address", .endpoint(.lan, example: "10.0.0.100:80"))
-        let policy = entry.value("policy", .oneOf(modules.policies, what: "a dispatch policy"), default: "rr")
+        let (policy, options) = PolicyReading.read(entry, modules: modules)
         let replay = entry.value("replay", .replay, default: .none)
         let http = HTTPReplay(entry: entry, replay: replay)
         let forwarding = entry.value(
@@ -149,7 +158,18 @@ extension DirectorConfiguration.Service {
             default: "selective"
         )
         let endpoint = address ?? Endpoint(address: IPAddress(ipv4: 0), port: 0)
-        self.init(name: name ?? "", address: endpoint, policy: policy, replay: replay, http: http, forwarding: forwarding)
+        self.init(
+            name: name ?? "",
+            address: endpoint,
+            policy: policy,
+            policyOptions: options,
+            persistence: entry.optionalSection("persistence", keys: "timeout, netmask and netmask_ipv6") {
+                DirectorConfiguration.Persistence(section: $0)
+            },
+            replay: replay,
+            http: http,
+            forwarding: forwarding
+        )
     }
 }
 

@@ -89,6 +89,21 @@ final class Section {
         return value
     }
 
+    /// Whether a key stands there; it is known from now on.
+    func has(_ key: String) -> Bool {
+        node(key) != nil
+    }
+
+    /// Whether a mapping stands below a key.
+    func isMapping(_ key: String) -> Bool {
+        pairs.contains { $0.key == key && $0.value.mapping != nil }
+    }
+
+    /// Takes all keys for known: what they mean depends on one that is wrong itself.
+    func ignoreOthers() {
+        asked = pairs.map(\.key)
+    }
+
     /// The mapping below a key that may be absent; nil where it is.
     func optionalSection<Value>(_ key: String, keys: String, _ body: (Section) -> Value) -> Value? {
         guard pairs.contains(where: { $0.key == key }) else {

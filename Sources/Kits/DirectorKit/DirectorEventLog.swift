@@ -46,6 +46,8 @@ extension DirectorEvent {
             logger.notice("time to come back after the restart is over; missing: \(names)")
         case .unexpectedMessage(let what): logger.debug("ignored: \(what)")
         case .limitReached(let what): logger.error("limit reached: \(what)")
+        case .planRefused(let service, let fault):
+            logger.error("\(service): the policy's plan cannot be run: \(fault); its new flows are dropped")
         }
     }
 }

@@ -23,9 +23,15 @@ final class DirectorHost {
     private let addresses: AddressManager
     /// A service keeps the number that it has in the pinned maps: flow keys hold it.
     private(set) var serviceIDs: [ServiceID] = []
-    /// Each service's place in the plan map is its own: a plan is written beside the one in use.
-    private var planHalf: [ServiceID: UInt32] = [:]
-    private let hashSecret: UInt32
+    var planRoom = PlanRoom(rows: Int(BATON_PLAN_PLACES) / Int(BATON_PLAN_ROW))
+    /// Which of a service's two elements of the map `candidates` is in use.
+    var planHalf: [ServiceID: UInt32] = [:]
+    /// The first row of the table in use.
+    var formerStart: [ServiceID: Int] = [:]
+    /// Services whose plan weighs the load of slots.
+    var weighing: Set<ServiceID> = []
+    /// A service keeps its hash while it is pinned: a restart must not send clients elsewhere.
+    private(set) var secrets: [ServiceID: UInt32] = [:]
 
     init(configuration: Configuration.DirectorConfiguration, logger: Logger) throws {
         self.configuration = configuration
@@ -37,7 +43,6 @@ final class DirectorHost {
             throw DirectorFailure("interface \(configuration.interface) has no IPv4 address; give it one")
         }
         self.address = address
-        hashSecret = UInt32(truncatingIfNeeded: try Randomness.number())
         try BPFFileSystem.prepare(folder: configuration.state)
         let attachModes: Set<XDPMode> =
             switch configuration.xdp {
@@ -73,6 +78,7 @@ final class DirectorHost {
                 address: IPAddress(contract: entry.key.address), port: UInt16(bigEndian: entry.key.port))
             if configuration.services.contains(where: { $0.address == endpoint }) {
                 known[endpoint] = entry.value.id
+                keep(entry.value)
             } else {
                 try plane.services.delete(entry.key)
             }
@@ -81,6 +87,24 @@ final class DirectorHost {
         serviceIDs = configuration.services.map { service in
             ServiceID(rawValue: known[service.address] ?? free.popFirst() ?? 0)
         }
+        for id in serviceIDs where secrets[id] == nil {
+            secrets[id] = UInt32(truncatingIfNeeded: try Randomness.number())
+            // The number may have been another service's.
+            try plane.loads.put(UInt32(id.rawValue), baton_loads())
+            try plane.loadCorrections.put(UInt32(id.rawValue), baton_loads())
+        }
+    }
+
+    /// What an earlier run's plan has in the maps is in use until the next plan.
+    private func keep(_ value: baton_service) {
+        let id = ServiceID(rawValue: value.id)
+        let row = Int(BATON_PLAN_ROW)
+        secrets[id] = value.hash_secret
+        planHalf[id] = value.candidates % 2
+        guard value.plan_length > 0 else { return }
+        let start = Int(value.plan_offset) / row
+        planRoom.reserve(start: start, count: (Int(value.plan_length) + row - 1) / row, for: value.id)
+        formerStart[id] = start
     }
 
     /// The configured service of a number.
@@ -121,28 +145,5 @@ final class DirectorHost {
         guard var value = try plane.services.get(key), value.forwarding != number else { return }
         value.forwarding = number
         try plane.setService(key, value)
-    }
-
-    // MARK: Plans
-
-    /// Writes the plan into the half of the service's places that is not in use, then points the service there.
-    func publish(_ plan: DispatchPlan, of service: ServiceID, at endpoint: Endpoint, forwarding: UInt8) throws {
-        let places = UInt32(BATON_PLAN_PLACES) / UInt32(BATON_MAX_SERVICES) / 2
-        let half = 1 - (planHalf[service] ?? 1)
-        let offset = (UInt32(service.rawValue) * 2 + half) * places
-        let table = plan.table.prefix(Int(places)).map(\.rawValue)
-        if plan.table.count > table.count {
-            logger.warning("the plan of \(service) is cut to \(table.count) of \(plan.table.count) places")
-        }
-        try plane.plan.putAll(table, from: offset)
-        var value = baton_service()
-        value.id = service.rawValue
-        value.forwarding = forwarding
-        value.plan_kind = plan.kind.rawValue
-        value.plan_offset = offset
-        value.plan_length = UInt32(table.count)
-        value.hash_secret = hashSecret
-        try plane.setService(baton_service_key(address: endpoint.address, port: endpoint.port), value)
-        planHalf[service] = half
     }
 }

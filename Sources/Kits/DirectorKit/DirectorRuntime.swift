@@ -41,6 +41,8 @@ final class DirectorRuntime: @unchecked Sendable {
     /// Methods that an operator has chosen at run time, by the service's name; they end with this process.
     private var chosenForwarding: [String: String] = [:]
     private var isCounting = false
+    /// How long the last count of flows took.
+    private var lastCount = TimeAmount.zero
     private var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
 
@@ -113,7 +115,7 @@ final class DirectorRuntime: @unchecked Sendable {
                 replay: service.replay,
                 http: service.http
             )
-            return ServiceConfiguration(description, policy: policy())
+            return ServiceConfiguration(description, policy: policy(ModuleOptions(service.policyOptions)))
         }
         guard let detector = registry.detection(named: configuration.detector), let ring = registry.ring.first else {
             throw DirectorFailure("no failure detector \(configuration.detector)")
@@ -248,12 +250,17 @@ final class DirectorRuntime: @unchecked Sendable {
     private func scheduleCounting(atOnce: Bool = false) {
         // Somebody waits for the end of the last flow while a back-end is being drained.
         let isDraining = machine.drains.contains { $0.phase == .draining }
-        let pause: TimeAmount = atOnce ? .zero : isDraining ? .milliseconds(500) : .seconds(30)
+        // Where plans weigh loads, what the data plane cannot count is put right sooner, if that is cheap.
+        let usual = host.weighing.isEmpty ? TimeAmount.seconds(30) : max(.seconds(5), lastCount * 20)
+        let pause: TimeAmount = atOnce ? .zero : isDraining ? .milliseconds(500) : min(usual, .seconds(30))
         counting = loop.scheduleTask(in: pause) { [unowned self] in
-            let flows = self.host.plane.flows
+            let (plane, services) = (self.host.plane, self.host.serviceIDs)
             self.isCounting = true
             let begun = MonotonicClock.now()
-            self.walker.runIfActive(eventLoop: self.loop) { try FlowWalk.count(flows) }.whenComplete { result in
+            self.walker.runIfActive(eventLoop: self.loop) {
+                try FlowWalk.count(plane, services: services)
+            }.whenComplete { result in
+                self.lastCount = .nanoseconds((MonotonicClock.now() - begun).nanoseconds)
                 if case .success(let counts) = result { self.handle(.flows(counts, begun: begun)) }
                 self.isCounting = false
                 self.scheduleCounting()

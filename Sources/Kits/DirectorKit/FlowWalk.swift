@@ -18,18 +18,26 @@ enum FlowWalk {
     /// about a request whose client has closed its half.
     private static let servedIdle: UInt64 = 10 * 1_000_000_000
 
-    /// Living flows of each slot.
-    static func count(_ flows: BPFMap<baton_flow_key, baton_flow>) throws -> [SlotFlows] {
+    /// A SYN that nothing followed for so long opens nothing any more (IPVS: SYN_RECV).
+    private static let handshakeIdle: UInt64 = 60 * 1_000_000_000
+
+    /// Living flows of each slot; and what the data plane has counted wrong is put right.
+    static func count(_ plane: DirectorPlane, services: [ServiceID]) throws -> [SlotFlows] {
         var counts = [UInt32](repeating: 0, count: Limits.slots)
         var busy = counts
+        var tallies = try LoadTallies(plane, services: services)
         let now = MonotonicClock.now().nanoseconds
-        try flows.forEach { _, flow in
+        try plane.flows.forEach { key, flow in
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
+            let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
             guard Int(flow.slot) < counts.count, age < (isClosing ? closingIdle : idle) else { return }
             counts[Int(flow.slot)] += 1
             if !isClosing || age < servedIdle { busy[Int(flow.slot)] += 1 }
+            guard isClosing || isEstablished || age < handshakeIdle else { return }
+            tallies.add(service: key.service, slot: Int(flow.slot), isClosing: isClosing)
         }
+        try tallies.correct(plane)
         return counts.indices.filter { counts[$0] > 0 }.map {
             SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0], busy: busy[$0])
         }

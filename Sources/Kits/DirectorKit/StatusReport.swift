@@ -93,7 +93,7 @@ struct StatusReport {
             return DirectorStatus.Service(
                 name: service.name,
                 address: "\(service.address)",
-                policy: service.policy,
+                policy: service.policyText,
                 replay: service.replay.name,
                 forwarding: runtime.forwarding(of: service),
                 configuredForwarding: service.forwarding,
@@ -163,5 +163,17 @@ struct StatusReport {
         record.tAMs = report.times.application?.milliseconds
         record.tFMs = report.times.catchUp?.milliseconds
         return record
+    }
+}
+
+extension Configuration.DirectorConfiguration.Service {
+    /// The policy with what was said beside its name, such as `mh port size=4093`, and persistence.
+    fileprivate var policyText: String {
+        var words = [policy]
+        for (key, value) in policyOptions.sorted(by: { $0.key < $1.key }) where value != 0 {
+            words.append(value == 1 ? key : "\(key)=\(value)")
+        }
+        if let persistence { words.append("persistent=\(durationText(persistence.timeout))") }
+        return words.joined(separator: " ")
     }
 }

@@ -2,14 +2,36 @@ import Model
 
 /// A key of a module's configuration, with its documentation.
 public struct ModuleKey: Hashable, Sendable {
+    /// What may stand there.
+    public enum Kind: Hashable, Sendable {
+        /// true or false; 1 and 0 in `ModuleOptions`.
+        case flag
+        /// One of these numbers, rising.
+        case number([Int])
+    }
+
     public var name: String
     /// What it means, its unit and its default; shown by `--help` and in the manual.
     public var documentation: String
+    public var kind: Kind
 
-    public init(name: String, documentation: String) {
+    public init(name: String, documentation: String, kind: Kind = .flag) {
         self.name = name
         self.documentation = documentation
+        self.kind = kind
     }
+}
+
+/// What a configuration says to a module, by the names of its keys; what is not said has the module's default.
+public struct ModuleOptions: Hashable, Sendable {
+    public var values: [String: Int]
+
+    public init(_ values: [String: Int] = [:]) {
+        self.values = values
+    }
+
+    public func flag(_ name: String) -> Bool { values[name] == 1 }
+    public func number(_ name: String, default: Int) -> Int { values[name] ?? `default` }
 }
 
 /// What a module says of itself, and how to make one.
@@ -31,7 +53,7 @@ public struct ModuleDescriptor<Module: Sendable>: Sendable {
     }
 }
 
-public typealias DispatchFactory = @Sendable () -> any DispatchPolicy
+public typealias DispatchFactory = @Sendable (ModuleOptions) -> any DispatchPolicy
 public typealias ForwardingFactory = @Sendable () -> any ForwardingModule
 public typealias DetectorFactory = @Sendable (DetectorParameters) -> any FailureDetector
 public typealias RingFactory = @Sendable () -> any RingModule

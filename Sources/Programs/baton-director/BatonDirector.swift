@@ -3,6 +3,7 @@ import BuiltinModules
 import Configuration
 import DaemonKit
 import DirectorKit
+import LinuxPolicies
 import ModuleInterfaces
 
 @main
@@ -28,9 +29,19 @@ struct BatonDirector: AsyncParsableCommand {
                 modules: ModuleNames(
                     policies: registry.dispatch.map(\.name),
                     forwarding: registry.forwarding.map(\.name),
-                    detectors: registry.detection.map(\.name)
+                    detectors: registry.detection.map(\.name),
+                    policyKeys: registry.policyKeys
                 ),
-                interfaces: MachineInterfaces.names()
+                interfaces: MachineInterfaces.names(),
+                loader: { path in
+                    do throws(PolicyRefusal) {
+                        let module = try PolicyFile.load(path)
+                        registry.register(dispatch: module)
+                        return .loaded(module.name)
+                    } catch {
+                        return .refused(error.cause, remedy: error.remedy)
+                    }
+                }
             )
             let key = try Daemon.key(file.value.key)
             if check { return }
@@ -41,5 +52,21 @@ struct BatonDirector: AsyncParsableCommand {
         } catch {
             throw ExitCode(Daemon.report(error, program: "baton-director"))
         }
+    }
+}
+
+extension ModuleRegistry {
+    /// What the configuration may say to each dispatch policy.
+    fileprivate var policyKeys: [String: [PolicyKey]] {
+        var keys: [String: [PolicyKey]] = [:]
+        for module in dispatch where !module.keys.isEmpty {
+            keys[module.name] = module.keys.map { key in
+                switch key.kind {
+                case .flag: PolicyKey(name: key.name, kind: .flag)
+                case .number(let numbers): PolicyKey(name: key.name, kind: .number(numbers))
+                }
+            }
+        }
+        return keys
     }
 }

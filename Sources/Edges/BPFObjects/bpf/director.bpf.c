@@ -4,9 +4,8 @@
 #include "director_dispatch.h"
 #include "director_duplicate.h"
 #include "director_maps.h"
+#include "director_persistence.h"
 #include "packet.h"
-
-#define SECOND_NS 1000000000ull
 
 /* The interface's own address, set before load: frames that a bridge floods to us are not ours. All zeros: no check. */
 const volatile __u8 interface_address[6] = {};
@@ -99,9 +98,18 @@ static __always_inline bool goes_to_group(const struct baton_service *service, c
     return service->forwarding != BATON_FORWARD_OWNER;
 }
 
+/* The first FIN or RST of a flow. */
+static __always_inline void closing(const struct baton_flow *flow, const struct baton_flow_key *key,
+                                    const struct verdict *verdict)
+{
+    count_closing(verdict->service->id, flow->slot);
+    if (verdict->service->persistence_s)
+        refresh_client(key->client_address, verdict->service, flow->slot);
+}
+
 /* What the flow remembers of this frame. Written only when it changes: other CPUs read the same cache line. */
 static __always_inline void update_flow(struct baton_flow *flow, const struct baton_segment *segment, bool to_group,
-                                        __u64 now)
+                                        __u64 now, const struct baton_flow_key *key, const struct verdict *verdict)
 {
     __u8 flags = flow->flags;
 
@@ -109,15 +117,18 @@ static __always_inline void update_flow(struct baton_flow *flow, const struct ba
         flags &= ~BATON_FLOW_ESTABLISHED;
     else if ((segment->flags & (BATON_TCP_ACK | BATON_TCP_RST)) == BATON_TCP_ACK)
         flags |= BATON_FLOW_ESTABLISHED;
-    if (segment->flags & (BATON_TCP_FIN | BATON_TCP_RST))
+    if (unlikely(segment->flags & (BATON_TCP_FIN | BATON_TCP_RST))) {
+        if (!(flags & BATON_FLOW_CLOSING))
+            closing(flow, key, verdict);
         flags |= BATON_FLOW_CLOSING;
+    }
     if (flow->flags != flags)
         flow->flags = flags;
     if (to_group && (segment->flags & BATON_TCP_ACK) && flow->group_ack != segment->acknowledgment)
         flow->group_ack = segment->acknowledgment;
     if (to_group && flow->group_time != group_time(now))
         flow->group_time = group_time(now);
-    if (now - flow->last_seen_ns >= SECOND_NS)
+    if (now - flow->last_seen_ns >= BATON_SECOND_NS)
         flow->last_seen_ns = now;
 }
 
@@ -152,13 +163,33 @@ static __always_inline int forward(struct ethhdr *link, __u32 frame,
     return XDP_TX;
 }
 
-/* A SYN without a living flow: the plan names the slot. Returns 0, and why in `reason`, when there is none. */
+/* The slot for a new flow: the one that the client has been given before, or the plan's choice. */
+static __always_inline __u16 choose_slot(const struct baton_segment *segment, const struct baton_service *service)
+{
+    /* A copy, for functions that are called get addresses: the segment itself shall stay in registers. */
+    struct baton_opening opening = {.client_port = segment->source_port, .destination_port = segment->destination_port};
+    __u16 slot;
+
+    __builtin_memcpy(opening.client, segment->source, 16);
+    __builtin_memcpy(opening.destination, segment->destination, 16);
+    if (service->persistence_s) {
+        slot = slot_of_client(opening.client, service);
+        if (slot != BATON_NO_SLOT)
+            return slot;
+    }
+    return baton_dispatch(&opening, service);
+}
+
+/* A SYN without a living flow; `former` is the flow whose place it takes. Returns 0, and why in `reason`, when there is
+ * no slot for it. */
 static __always_inline struct baton_slot *open_flow(const struct baton_segment *segment, const struct verdict *verdict,
-                                                    const struct baton_flow_key *key, bool replace,
+                                                    const struct baton_flow_key *key, const struct baton_flow *former,
                                                     enum baton_director_counter *reason)
 {
-    struct baton_flow flow = {.slot = baton_dispatch(segment, verdict->service)};
+    struct baton_flow flow = {.slot = choose_slot(segment, verdict->service)};
     struct baton_slot *slot = find_slot(flow.slot);
+    __u16 former_slot = former ? former->slot : BATON_NO_SLOT;
+    __u8 former_flags = former ? former->flags : 0;
     struct baton_flow *winner;
 
     *reason = BATON_COUNT_NO_BACKEND;
@@ -166,9 +197,14 @@ static __always_inline struct baton_slot *open_flow(const struct baton_segment *
         return 0;
     flow.last_seen_ns = bpf_ktime_get_coarse_ns();
     flow.group_time = group_time(flow.last_seen_ns);
-    if (likely(!bpf_map_update_elem(&flows, key, &flow, replace ? BPF_ANY : BPF_NOEXIST))) {
+    if (likely(!bpf_map_update_elem(&flows, key, &flow, former ? BPF_ANY : BPF_NOEXIST))) {
         verdict->counts->values[BATON_COUNT_NEW_FLOWS]++;
         verdict->service_counts->new_flows++;
+        if (former)
+            count_replaced(verdict->service->id, former_slot, former_flags);
+        count_opened(verdict->service->id, flow.slot);
+        if (verdict->service->persistence_s)
+            remember_client(key->client_address, verdict->service, flow.slot);
         return slot;
     }
     /* Another CPU was faster with the same SYN, or the table has no place even after evicting. */
@@ -200,7 +236,7 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
     if (unlikely(is_opening(segment)) && (!slot_is_up(slot) || (flow && (flow->flags & BATON_FLOW_CLOSING)))) {
         enum baton_director_counter reason;
 
-        slot = open_flow(segment, verdict, &key, flow != 0, &reason);
+        slot = open_flow(segment, verdict, &key, flow, &reason);
         if (!slot)
             return drop(verdict->counts, reason);
         /* Every forwarding for backups sends them a SYN; the new flow's fields stand as this SYN leaves them. */
@@ -213,7 +249,7 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
         return pass(verdict->counts, BATON_COUNT_SLOT_DOWN);
     now = bpf_ktime_get_coarse_ns();
     to_group = goes_to_group(verdict->service, slot, segment, flow, now);
-    update_flow(flow, segment, to_group, now);
+    update_flow(flow, segment, to_group, now, &key, verdict);
     return forward(link, frame, verdict, slot, to_group);
 }
 

@@ -1,89 +1,210 @@
-/* Dispatch of a new flow: the service's plan kind turns a SYN into a place of its plan. */
+/* Dispatch of a new flow: the service's plan names its slot. Nothing here runs for the frames of a flow that is known.
+ * docs/design/0010-dispatch-plans.md
+ */
 #ifndef BATON_DIRECTOR_DISPATCH_H
 #define BATON_DIRECTOR_DISPATCH_H
 
+#include "director_hash.h"
+#include "director_load.h"
 #include "director_maps.h"
 #include "packet.h"
 
-/* One SipRound of HalfSipHash (Aumasson and Bernstein; lib/siphash.c, HSIPROUND). */
-#define BATON_ROTATE(value, bits) ((value) << (bits) | (value) >> (32 - (bits)))
+#define BATON_SECOND_NS 1000000000ull
 
-static __always_inline void baton_half_sip_round(__u32 v[4])
-{
-    v[0] += v[1];
-    v[1] = BATON_ROTATE(v[1], 5) ^ v[0];
-    v[0] = BATON_ROTATE(v[0], 16);
-    v[2] += v[3];
-    v[3] = BATON_ROTATE(v[3], 8) ^ v[2];
-    v[0] += v[3];
-    v[3] = BATON_ROTATE(v[3], 7) ^ v[0];
-    v[2] += v[1];
-    v[1] = BATON_ROTATE(v[1], 13) ^ v[2];
-    v[2] = BATON_ROTATE(v[2], 16);
-}
-
-#define BATON_HASHED_WORDS 9
-
-/* HalfSipHash-1-3 of nine words. Keyed, for clients choose what is hashed: with a plain hash they could choose their
- * slot too. The key is 32 bits long, its second half a fixed function of the first. */
-static __always_inline __u32 baton_hash(const __u32 words[BATON_HASHED_WORDS], __u32 secret)
-{
-    __u32 key = secret ^ 0x9e3779b9;
-    __u32 v[4] = {secret, key, 0x6c796765 ^ secret, 0x74656462 ^ key};
-    __u32 last = (__u32)(BATON_HASHED_WORDS * 4) << 24;
-
-#pragma unroll
-    for (int index = 0; index < BATON_HASHED_WORDS; index++) {
-        v[3] ^= words[index];
-        baton_half_sip_round(v);
-        v[0] ^= words[index];
-    }
-    v[3] ^= last;
-    baton_half_sip_round(v);
-    v[0] ^= last;
-    v[2] ^= 0xff;
-    baton_half_sip_round(v);
-    baton_half_sip_round(v);
-    baton_half_sip_round(v);
-    return v[1] ^ v[3];
-}
+/* What is known of a flow that a SYN opens; addresses and ports in network byte order. */
+struct baton_opening {
+    __u8 client[16];
+    __u8 destination[16];
+    __be16 client_port;
+    __be16 destination_port;
+};
 
 /* What a plan's hash covers, as nine words: client address, service address, both ports; the rest is zero. */
-static __always_inline __u32 baton_hash_segment(const struct baton_segment *segment,
-                                                const struct baton_service *service)
+static __always_inline void hashed_words(__u32 words[BATON_HASHED_WORDS], const struct baton_opening *opening,
+                                         __u8 kind)
+{
+    bool whole = kind == BATON_PLAN_HASH_FLOW || kind == BATON_PLAN_TWO_CHOICES;
+
+    if (kind != BATON_PLAN_HASH_DESTINATION)
+        __builtin_memcpy(&words[0], opening->client, 16);
+    if (whole || kind == BATON_PLAN_HASH_DESTINATION)
+        __builtin_memcpy(&words[4], opening->destination, 16);
+    if (whole || kind == BATON_PLAN_HASH_CLIENT)
+        words[8] = (__u32)opening->client_port << 16;
+    if (whole)
+        words[8] |= opening->destination_port;
+}
+
+/* What stands at a number's place of the table. */
+static __always_inline __u16 table_entry(const struct baton_service *service, __u32 number)
+{
+    __u32 place = service->plan_offset + number % service->plan_length;
+    __u32 row = place / BATON_PLAN_ROW;
+    struct baton_plan_row *found = bpf_map_lookup_elem(&plan, &row);
+
+    return found ? found->slots[place % BATON_PLAN_ROW] : BATON_NO_SLOT;
+}
+
+/* A table by the service's counter. A slot that is down is passed over. */
+static __always_inline __u16 dispatch_by_counter(const struct baton_service *service)
+{
+    __u32 id = service->id;
+    __u32 *cursor = bpf_map_lookup_elem(&service_cursor, &id);
+
+    if (!cursor)
+        return BATON_NO_SLOT;
+    for (int attempt = 0; attempt < BATON_PLAN_TRIES; attempt++) {
+        /* Only a new flow pays for the atomic. */
+        __u16 slot = table_entry(service, __sync_fetch_and_add(cursor, 1));
+
+        if (takes_new_flows(slot))
+            return slot;
+    }
+    return BATON_NO_SLOT;
+}
+
+/* A table by a hash. Where the slot is down, another only if the plan says so. */
+static __always_inline __u16 dispatch_by_hash(const struct baton_opening *opening,
+                                              const struct baton_service *service)
 {
     __u32 words[BATON_HASHED_WORDS] = {};
 
-    if (service->plan_kind != BATON_PLAN_HASH_DESTINATION)
-        __builtin_memcpy(&words[0], segment->source, 16);
-    if (service->plan_kind != BATON_PLAN_HASH_SOURCE)
-        __builtin_memcpy(&words[4], segment->destination, 16);
-    if (service->plan_kind == BATON_PLAN_HASH_FLOW)
-        words[8] = (__u32)segment->source_port << 16 | segment->destination_port;
-    return baton_hash(words, service->hash_secret);
+    hashed_words(words, opening, service->plan_kind);
+    for (__u32 attempt = 0; attempt < BATON_PLAN_TRIES; attempt++) {
+        __u16 slot = table_entry(service, baton_hash(words, service->hash_secret + attempt));
+
+        if (takes_new_flows(slot))
+            return slot;
+        if (!(service->plan_flags & BATON_PLAN_FALLBACK))
+            break;
+    }
+    return BATON_NO_SLOT;
 }
 
-/* The slot for a new flow, or BATON_NO_SLOT. */
-static __always_inline __u16 baton_dispatch(const struct baton_segment *segment, const struct baton_service *service)
+static __always_inline __u16 dispatch_by_load(const struct baton_service *service)
 {
-    __u32 id = service->id, place, number;
-    __u32 *cursor;
-    __u16 *slot;
+    struct baton_scan *scan = prepare_scan(service);
 
+    if (!scan)
+        return BATON_NO_SLOT;
+    run_scan(scan, service, 0, false);
+    return scan->best.slot;
+}
+
+/* Two different places, if four draws give two, and the lesser of them; all are weighed where both are down. */
+static __always_inline __u16 dispatch_by_two_choices(const struct baton_opening *opening,
+                                                     const struct baton_service *service)
+{
+    __u32 words[BATON_HASHED_WORDS] = {};
+    struct baton_scan *scan = prepare_scan(service);
+    __u16 first, second;
+
+    if (!scan)
+        return BATON_NO_SLOT;
+    hashed_words(words, opening, service->plan_kind);
+    first = table_entry(service, baton_hash(words, service->hash_secret));
+    second = first;
+    for (__u32 attempt = 1; attempt < 4 && second == first; attempt++)
+        second = table_entry(service, baton_hash(words, service->hash_secret + attempt));
+    run_scan(scan, service, first, true);
+    if (second != first)
+        run_scan(scan, service, second, true);
+    if (scan->best.slot == BATON_NO_SLOT)
+        run_scan(scan, service, 0, false);
+    return scan->best.slot;
+}
+
+/* Frees the places of a destination's set that are not among `places`. */
+static __always_inline void keep_places(struct baton_destination *known, __u32 places)
+{
+#pragma unroll
+    for (int index = 0; index < BATON_MAX_REPLICAS; index++)
+        known->slots[index] |= (__u16)((places >> index & 1) - 1);
+}
+
+/* One more slot for a destination, if there is a place for it and it has none. */
+static __always_inline void add_slot(struct baton_destination *known, __u16 slot, __u64 now)
+{
+    if (places_of(known->slots, slot))
+        return;
+    for (__u32 index = 0; index < BATON_MAX_REPLICAS; index++) {
+        if (known->slots[index] != BATON_NO_SLOT)
+            continue;
+        known->slots[index] = slot;
+        known->changed_ns = now;
+        return;
+    }
+}
+
+/* IPVS lblc and lblcr (net/netfilter/ipvs/ip_vs_lblc.c, ip_vs_lblcr.c). */
+static __always_inline __u16 dispatch_by_destination(const struct baton_opening *opening,
+                                                     const struct baton_service *service)
+{
+    bool replicates = service->plan_kind == BATON_PLAN_CACHE_SET;
+    struct baton_client_key key = {.service = service->id};
+    struct baton_destination known = {}, *found;
+    __u64 now = bpf_ktime_get_coarse_ns(), lifetime = service->cache_s * BATON_SECOND_NS;
+    struct baton_scan *scan = prepare_scan(service);
+    __u32 kept;
+    __u16 slot;
+
+    if (!scan)
+        return BATON_NO_SLOT;
+    __builtin_memcpy(key.address, opening->destination, 16);
+    __builtin_memset(known.slots, 0xff, sizeof(known.slots));
+    found = bpf_map_lookup_elem(&destinations, &key);
+    if (found && now - found->last_used_ns < lifetime)
+        known = *found;
+    __builtin_memcpy(scan->set, known.slots, sizeof(scan->set));
+    run_scan(scan, service, 0, false);
+    slot = scan->least_member.slot;
+    kept = scan->present;
+    if (replicates && (kept & (kept - 1)) && now - known.changed_ns > lifetime) {
+        kept &= ~scan->most_place;
+        known.changed_ns = now;
+    }
+    if (slot == BATON_NO_SLOT || (scan->member_active > scan->least_member.weight && scan->half_idle)) {
+        slot = scan->best.slot;
+        if (slot == BATON_NO_SLOT)
+            return slot;
+        keep_places(&known, replicates ? kept : 0);
+        add_slot(&known, slot, now);
+    } else {
+        keep_places(&known, kept);
+    }
+    known.last_used_ns = now;
+    bpf_map_update_elem(&destinations, &key, &known, BPF_ANY);
+    return slot;
+}
+
+/* The slot for a new flow by the service's plan alone, or BATON_NO_SLOT. Not static: the verifier looks at it once, for
+ * whatever frame. */
+__noinline __u32 baton_dispatch(const struct baton_opening *opening, const struct baton_service *service)
+{
+    if (!opening || !service)
+        return BATON_NO_SLOT;
+    switch (service->plan_kind) {
+    case BATON_PLAN_LEAST:
+    case BATON_PLAN_FIRST:
+        return dispatch_by_load(service);
+    case BATON_PLAN_CACHE:
+    case BATON_PLAN_CACHE_SET:
+        return dispatch_by_destination(opening, service);
+    }
     if (!service->plan_length)
         return BATON_NO_SLOT;
-    if (service->plan_kind == BATON_PLAN_COUNTER) {
-        cursor = bpf_map_lookup_elem(&service_cursor, &id);
-        if (!cursor)
-            return BATON_NO_SLOT;
-        /* Only a new flow pays for the atomic. */
-        number = __sync_fetch_and_add(cursor, 1);
-    } else {
-        number = baton_hash_segment(segment, service);
+    switch (service->plan_kind) {
+    case BATON_PLAN_COUNTER:
+        return dispatch_by_counter(service);
+    case BATON_PLAN_TWO_CHOICES:
+        return dispatch_by_two_choices(opening, service);
+    case BATON_PLAN_HASH_SOURCE:
+    case BATON_PLAN_HASH_DESTINATION:
+    case BATON_PLAN_HASH_FLOW:
+    case BATON_PLAN_HASH_CLIENT:
+        return dispatch_by_hash(opening, service);
     }
-    place = service->plan_offset + number % service->plan_length;
-    slot = bpf_map_lookup_elem(&plan, &place);
-    return slot ? *slot : BATON_NO_SLOT;
+    return BATON_NO_SLOT;
 }
 
 #endif

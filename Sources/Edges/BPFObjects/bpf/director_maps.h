@@ -25,13 +25,50 @@ struct {
     __type(value, struct baton_slot);
 } slots SEC(".maps");
 
-/* The dispatch plans of all services, one behind the other: slot numbers, or BATON_NO_SLOT. */
+/* The tables of all services' dispatch plans, one behind the other; each begins with a row of its own. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, BATON_PLAN_PLACES);
+    __uint(max_entries, BATON_PLAN_PLACES / BATON_PLAN_ROW);
     __type(key, baton_u32);
-    __type(value, baton_u16);
+    __type(value, struct baton_plan_row);
 } plan SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_MAX_SERVICES * 2);
+    __type(key, baton_u32);
+    __type(value, struct baton_candidates);
+} candidates SEC(".maps");
+
+/* By service id. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, baton_u32);
+    __type(value, struct baton_loads);
+} loads SEC(".maps");
+
+/* By service id; for the program to read alone. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, baton_u32);
+    __type(value, struct baton_loads);
+} load_corrections SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, BATON_DEFAULT_PERSISTENT);
+    __type(key, struct baton_client_key);
+    __type(value, struct baton_client);
+} clients SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, BATON_DEFAULT_DESTINATIONS);
+    __type(key, struct baton_client_key);
+    __type(value, struct baton_destination);
+} destinations SEC(".maps");
 
 /* For the daemon alone. */
 struct {

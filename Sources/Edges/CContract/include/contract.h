@@ -23,11 +23,16 @@ typedef uint64_t baton_u64;
 #define BATON_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed its size")
 
 enum {
-    BATON_LAYOUT_VERSION = 2,
+    BATON_LAYOUT_VERSION = 3,
     BATON_MAX_SERVICES = 256,
     BATON_MAX_SLOTS = 1024,
-    /* Places of all services' dispatch plans together. */
-    BATON_PLAN_PLACES = 1 << 20,
+    /* Places of all services' dispatch plans together, and how many of them one element of the map holds. */
+    BATON_PLAN_PLACES = 1 << 22,
+    BATON_PLAN_ROW = 32,
+    /* Slots that a dispatch plan may weigh: each slot stands once in it. */
+    BATON_MAX_CANDIDATES = BATON_MAX_SLOTS,
+    BATON_DEFAULT_PERSISTENT = 65536,
+    BATON_DEFAULT_DESTINATIONS = 16384,
     BATON_DEFAULT_FLOWS = 1000000,
     BATON_DEFAULT_CONNECTIONS = 65536,
     BATON_NO_SLOT = 0xffff,
@@ -51,23 +56,115 @@ enum baton_forwarding {
     BATON_FORWARD_OWNER = 3, /* not in [Z]: no backup hears of these flows */
 };
 
-/* How a dispatch plan turns a SYN into a place of its table. */
+/* How a dispatch plan names the slot of a new flow. COUNTER and the hashes find a place of the plan's table; the others
+ * weigh the plan's candidates by the flows that they have. docs/design/0010-dispatch-plans.md. */
 enum baton_plan_kind {
-    BATON_PLAN_COUNTER = 0,     /* the service's counter, modulo the length */
+    BATON_PLAN_COUNTER = 0,     /* the service's counter, modulo the length; the next place when that slot is down */
     BATON_PLAN_HASH_SOURCE = 1,
     BATON_PLAN_HASH_DESTINATION = 2,
     BATON_PLAN_HASH_FLOW = 3,
+    BATON_PLAN_HASH_CLIENT = 4, /* the client's address and port */
+    BATON_PLAN_LEAST = 5,       /* the candidate of the least load for its weight */
+    BATON_PLAN_FIRST = 6,       /* the first candidate that may have it, in the order of the list */
+    BATON_PLAN_TWO_CHOICES = 7, /* the lesser of two candidates that a hash of the flow draws from the table */
+    BATON_PLAN_CACHE = 8,       /* the slot that had this destination last, while it is not overloaded */
+    BATON_PLAN_CACHE_SET = 9,   /* the least of the slots that had this destination; overload adds one */
 };
+
+/* What a plan means by load, or by who may have a flow. `a` is a slot's active flows, `i` its inactive ones. */
+enum baton_plan_rule {
+    BATON_RULE_OVERHEAD = 0,    /* (256 a + i) / weight: IPVS lc, wlc, lblc, lblcr */
+    BATON_RULE_DELAY = 1,       /* (a + 1) / weight: IPVS sed */
+    BATON_RULE_IDLE_FIRST = 2,  /* a slot with a = 0 at once, else as DELAY: IPVS nq */
+    BATON_RULE_ANY = 3,         /* FIRST: whoever is up: IPVS fo */
+    BATON_RULE_OVERFLOW = 4,    /* FIRST: whoever is up with a <= weight: IPVS ovf */
+};
+
+enum baton_plan_flags {
+    BATON_PLAN_FALLBACK = 1 << 0,   /* hashes: when the slot is down, hash again (IPVS sh-fallback, mh-fallback) */
+};
+
+/* How often a table is asked again when the slot found is down. */
+enum { BATON_PLAN_TRIES = 16 };
 
 struct baton_service {
     baton_u16 id;           /* index of counters; part of the flow key */
     baton_u8 forwarding;    /* enum baton_forwarding */
     baton_u8 plan_kind;     /* enum baton_plan_kind */
     baton_u32 plan_offset;  /* first place in the plan map */
-    baton_u32 plan_length;  /* 0: no back-end; a SYN is dropped and counted */
-    baton_u32 hash_secret;  /* per start, so that clients cannot choose their slot */
+    baton_u32 plan_length;  /* 0, and no candidates: no back-end; a SYN is dropped and counted */
+    baton_u32 hash_secret;  /* clients cannot choose their slot; kept while the service is pinned */
+    baton_u32 candidates;   /* element of the map `candidates` */
+    baton_u8 plan_rule;     /* enum baton_plan_rule */
+    baton_u8 plan_flags;    /* enum baton_plan_flags */
+    baton_u8 persistence_bits;      /* of the client's address, that count; IPv4: 96 more than of the netmask */
+    baton_u8 persistence_bits_ipv6; /* the same for clients with IPv6 */
+    baton_u32 persistence_s;        /* how long a client keeps its slot; 0: not at all */
+    baton_u32 cache_s;              /* CACHE: a destination unused for so long is forgotten; CACHE_SET: and when its
+                                     * set has not changed for so long, the most loaded slot leaves it */
 };
-BATON_ASSERT_SIZE(struct baton_service, 16);
+BATON_ASSERT_SIZE(struct baton_service, 32);
+
+struct baton_plan_row {
+    baton_u16 slots[BATON_PLAN_ROW];    /* slot numbers, or BATON_NO_SLOT; TWO_CHOICES: places in the candidates */
+};
+BATON_ASSERT_SIZE(struct baton_plan_row, 64);
+
+/* Weight 0: not a candidate itself; its flows count for the candidate before it, which took it over. */
+struct baton_candidate {
+    baton_u16 slot;
+    baton_u16 weight;
+};
+BATON_ASSERT_SIZE(struct baton_candidate, 4);
+
+/* One element for each of a service's two halves, written beside the one in use. */
+struct baton_candidates {
+    baton_u32 count;
+    baton_u32 open[BATON_MAX_SLOTS / 32];   /* a bit for each slot that may get new flows of persistent clients */
+    struct baton_candidate list[BATON_MAX_CANDIDATES];
+};
+BATON_ASSERT_SIZE(struct baton_candidates, 4228);
+
+/* Flows of a service at a slot. Counted by the data plane at SYN, FIN and RST alone. */
+struct baton_load {
+    baton_u32 active;       /* opened, neither FIN nor RST of the client seen */
+    baton_u32 inactive;     /* FIN or RST seen, still in the table */
+};
+BATON_ASSERT_SIZE(struct baton_load, 8);
+
+/* By service. The map `loads` is written by the data plane alone, `load_corrections` by the daemon alone: what it has
+ * found wrong in counting the table now and then (flows that the LRU drove out, or that ended unseen). The load is the
+ * sum of the two, modulo 2^32; one that is negative counts as none. */
+struct baton_loads {
+    struct baton_load slots[BATON_MAX_SLOTS];
+};
+BATON_ASSERT_SIZE(struct baton_loads, 8192);
+
+/* Persistence: the network of a client (its address with the bits that do not count cleared), and its slot. */
+struct baton_client_key {
+    baton_u8 address[16];
+    baton_u16 service;
+    baton_u16 padding;
+};
+BATON_ASSERT_SIZE(struct baton_client_key, 20);
+
+struct baton_client {
+    baton_u64 last_seen_ns; /* bpf_ktime_get_coarse_ns: a flow was opened or closed */
+    baton_u16 slot;
+    baton_u16 padding[3];
+};
+BATON_ASSERT_SIZE(struct baton_client, 16);
+
+/* Slots that a destination is replicated to, at most. */
+enum { BATON_MAX_REPLICAS = 8 };
+
+/* CACHE and CACHE_SET, by service and destination address (the key's address). */
+struct baton_destination {
+    baton_u64 last_used_ns;
+    baton_u64 changed_ns;
+    baton_u16 slots[BATON_MAX_REPLICAS];    /* BATON_NO_SLOT: a free place */
+};
+BATON_ASSERT_SIZE(struct baton_destination, 32);
 
 /* The VIP and its port are the service's id here: 24 bytes instead of 40 for each flow. */
 struct baton_flow_key {

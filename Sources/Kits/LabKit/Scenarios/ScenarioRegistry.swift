@@ -8,6 +8,7 @@ public enum ScenarioRegistry {
         httpScenarios,
         clientScenarios,
         directorScenarios,
+        dispatchScenarios,
         forwardingScenarios,
         agentScenarios,
         drainScenarios,

@@ -1,0 +1,1 @@
+#include "baton_policy.h"
