@@ -234,18 +234,17 @@ static __always_inline struct baton_scan *prepare_scan(const struct baton_servic
 static __noinline void run_scan(struct baton_scan *scan, const struct baton_service *service, __u32 start, bool one)
 {
     __u32 element = service->candidates, id = service->id;
-    struct baton_scan_step step = {
-        .scan = scan,
-        .candidates = bpf_map_lookup_elem(&candidates, &element),
-        .loads = bpf_map_lookup_elem(&loads, &id),
-        .corrections = bpf_map_lookup_elem(&load_corrections, &id),
-    };
+    struct baton_scan_step step = {.scan = scan};
 
-    if (!step.candidates || !step.loads || !step.corrections)
-        return;
+    /* Before the look-ups, across which they would need places on the stack: four calls deep it is all but full. */
     scan->start = start;
     scan->one = one;
     scan->weight = 0;
+    step.candidates = bpf_map_lookup_elem(&candidates, &element);
+    step.loads = bpf_map_lookup_elem(&loads, &id);
+    step.corrections = bpf_map_lookup_elem(&load_corrections, &id);
+    if (!step.candidates || !step.loads || !step.corrections)
+        return;
     scan->count = step.candidates->count;
     bpf_loop(BATON_MAX_CANDIDATES + 1, scan_candidate, &step, 0);
 }
