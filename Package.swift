@@ -177,7 +177,7 @@ let package = Package(
         tests("HTTPTests", ["HTTP", "Model"]),
         tests("TrackingTests", ["Tracking", "HTTP", "Wire", "Model"]),
         tests("TakeoverTests", ["Takeover", "Tracking", "HTTP", "Wire", "Model"]),
-        tests("ClusterTests", ["Cluster", "Wire", "Model", "ModuleInterfaces", "BuiltinModules"]),
+        tests("ClusterTests", ["SimulationKit", "Cluster", "Wire", "Model", "ModuleInterfaces", "BuiltinModules"]),
         tests("BuiltinModulesTests", ["BuiltinModules", "ModuleInterfaces", "Model"]),
         tests("PolicyLoadingTests", ["LinuxPolicies", "ModuleInterfaces", "Model"]),
         tests("SimulationTests", ["SimulationKit", "Model"]),

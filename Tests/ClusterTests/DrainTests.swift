@@ -3,6 +3,7 @@ import Testing
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// Planned take-overs: stories, and drains among the faults of the simulation.
 @Suite("Drains")

@@ -3,6 +3,7 @@ import Testing
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// The operator's fence command: no forced take-over without its success.
 @Suite("Fence command")
@@ -54,10 +55,10 @@ struct FenceCommandTests {
     func recovery() throws {
         let world = world(failures: 1)
         let slots = try director(world).slots.map(\.id)
-        world.network.cut(1, 0)
+        world.links.cut(1, 0)
         world.run(until: 2 * Self.second)
         #expect(world.fenceRuns == 1)
-        world.network.mend(1, 0)
+        world.links.mend(1, 0)
         world.run(until: 4 * Self.second)
         #expect(try director(world).takeOvers.isEmpty && director(world).slots.map(\.id) == slots)
         #expect(world.dispatch.count == 3)

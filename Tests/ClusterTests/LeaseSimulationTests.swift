@@ -3,6 +3,7 @@ import Testing
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// The lease rule under fire: every seed is another cluster with other faults.
 @Suite("Lease simulation")

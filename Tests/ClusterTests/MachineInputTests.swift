@@ -5,6 +5,7 @@ import Testing
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// Single inputs to single machines: what is old, foreign or out of place changes nothing and is counted.
 @Suite("Machines' inputs")

@@ -3,6 +3,7 @@ import Testing
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// The ring of [Z] II-D with several events close together, for N = 1, 2 and 3.
 @Suite("Ring")

@@ -3,6 +3,7 @@ import Testing
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// One story each, in a world without chance faults.
 @Suite("Cluster scenarios")
@@ -157,14 +158,14 @@ struct ScenarioTests {
         let world = world()
         let before = try (1...3).map { try slot(of: $0, world) }
         for node in 1...3 {
-            world.network.cut(0, node)
-            world.network.cut(node, 0)
+            world.links.cut(0, node)
+            world.links.cut(node, 0)
         }
         world.run(until: Self.second * 2)
         for node in 1...3 { #expect(world.talks(node)) }
         for node in 1...3 {
-            world.network.mend(0, node)
-            world.network.mend(node, 0)
+            world.links.mend(0, node)
+            world.links.mend(node, 0)
         }
         world.run(until: Self.second * 4)
         #expect(world.counts.takeOversStarted == 0)

@@ -1,7 +1,7 @@
 import Model
 
 /// Simulated true time in nanoseconds; no machine can read it.
-typealias TrueTime = UInt64
+@usableFromInline typealias TrueTime = UInt64
 
 /// A host's monotonic clock: an offset of its own, and a rate that is wrong by some parts per million.
 struct HostClock {
@@ -24,17 +24,27 @@ struct HostClock {
 }
 
 /// A heap of events by time, then by the order in which they were put in.
-struct EventQueue<Event> {
-    private var heap: [Entry] = []
-    private var order: UInt64 = 0
+///
+/// Inlinable, because the tests of the machines alone have a queue of other events.
+@usableFromInline struct EventQueue<Event> {
+    @usableFromInline var heap: [Entry] = []
+    @usableFromInline var order: UInt64 = 0
 
-    private struct Entry {
-        var time: TrueTime
-        var order: UInt64
-        var event: Event
+    @usableFromInline struct Entry {
+        @usableFromInline var time: TrueTime
+        @usableFromInline var order: UInt64
+        @usableFromInline var event: Event
+
+        @inlinable init(time: TrueTime, order: UInt64, event: Event) {
+            self.time = time
+            self.order = order
+            self.event = event
+        }
     }
 
-    mutating func push(_ event: Event, at time: TrueTime) {
+    @inlinable init() {}
+
+    @inlinable mutating func push(_ event: Event, at time: TrueTime) {
         order += 1
         heap.append(Entry(time: time, order: order, event: event))
         var child = heap.count - 1
@@ -44,7 +54,7 @@ struct EventQueue<Event> {
         }
     }
 
-    mutating func pop() -> (time: TrueTime, event: Event)? {
+    @inlinable mutating func pop() -> (time: TrueTime, event: Event)? {
         guard let last = heap.popLast() else { return nil }
         guard let first = heap.first else { return (last.time, last.event) }
         heap[0] = last
@@ -52,7 +62,7 @@ struct EventQueue<Event> {
         return (first.time, first.event)
     }
 
-    private mutating func sink() {
+    @inlinable mutating func sink() {
         var parent = 0
         while true {
             var least = parent
@@ -65,7 +75,7 @@ struct EventQueue<Event> {
         }
     }
 
-    private func precedes(_ left: Int, _ right: Int) -> Bool {
+    @inlinable func precedes(_ left: Int, _ right: Int) -> Bool {
         heap[left].time == heap[right].time
             ? heap[left].order < heap[right].order : heap[left].time < heap[right].time
     }

@@ -2,6 +2,7 @@ import Model
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// What must hold at every instant, and what must hold in the end.
 extension World {

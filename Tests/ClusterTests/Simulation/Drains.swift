@@ -2,6 +2,7 @@ import Model
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// Drains at random instants, and flows that come where the plan sends them and end where it does not.
 extension World {

@@ -3,6 +3,7 @@ import ModuleInterfaces
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// The false edges: what the effects of the machines do.
 extension World {

@@ -2,6 +2,7 @@ import Model
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// What befalls the cluster, and what ends it again.
 enum Fault {
@@ -64,7 +65,7 @@ extension World {
     func strike(_ fault: Fault) {
         trace("fault: \(fault)")
         switch fault {
-        case .cut(let from, let to): network.cut(from, to)
+        case .cut(let from, let to): links.cut(from, to)
         case .freeze(let node, _):
             let until = now + random.milliseconds(5...3000)
             nodes[node].frozenUntil = max(nodes[node].frozenUntil, until)
@@ -95,7 +96,7 @@ extension World {
 
     func heal(_ fault: Fault) {
         switch fault {
-        case .cut(let from, let to): network.mend(from, to)
+        case .cut(let from, let to): links.mend(from, to)
         case .powerOff(let node, _):
             nodes[node].powered = true
             queue.push(.start(node: node), at: now)

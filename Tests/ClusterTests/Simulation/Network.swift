@@ -2,46 +2,13 @@ import Model
 import Wire
 
 @testable import Cluster
-
-/// Which links are cut, one direction at a time.
-struct Network {
-    /// Number of faults that cut the link from one node to another.
-    private var cuts: [[Int]: Int] = [:]
-
-    mutating func cut(_ from: Int, _ to: Int) { cuts[[from, to], default: 0] += 1 }
-
-    mutating func mend(_ from: Int, _ to: Int) { cuts[[from, to], default: 0] -= 1 }
-
-    func isCut(_ from: Int, _ to: Int) -> Bool { cuts[[from, to], default: 0] > 0 }
-}
-
-/// A TLS session between an agent and the director: two queues that keep their order.
-struct Session {
-    enum Item {
-        case message(StreamMessage)
-        case end
-    }
-
-    struct Direction {
-        var items: [Item] = []
-        var pumping = false
-        var blockedSince: TrueTime?
-        /// The receiver hears nothing more.
-        var deaf = false
-    }
-
-    var node: Int
-    var agentIncarnation: Int
-    var directorIncarnation: Int
-    var up = Direction()
-    var down = Direction()
-}
+@testable import SimulationKit
 
 extension World {
     // MARK: Datagrams
 
     func transmit(_ datagram: Datagram, from: Int, to: Int) {
-        guard !network.isCut(from, to), nodes[to].powered, !random.chance(plan.loss, in: 10_000) else { return }
+        guard !links.isCut(from, to), nodes[to].powered, !random.chance(plan.loss, in: 10_000) else { return }
         for _ in 0..<(random.chance(plan.doubling, in: 10_000) ? 2 : 1) {
             var delay = UInt64(random.number(30_000...1_500_000))
             if random.chance(plan.lateness, in: 10_000) { delay = random.milliseconds(1...400) }
@@ -53,7 +20,7 @@ extension World {
 
     func beginConnecting(_ node: Int) {
         nodes[node].session = nil
-        let reachable = !network.isCut(node, 0) && !network.isCut(0, node) && isAlive(0)
+        let reachable = !links.isCut(node, 0) && !links.isCut(0, node) && isAlive(0)
         let delay = reachable ? random.milliseconds(1...4) : random.milliseconds(20...300)
         queue.push(
             .connectResult(node: node, incarnation: nodes[node].incarnation, open: reachable), at: now + delay)
@@ -67,8 +34,8 @@ extension World {
         }
         nodes[node].session = sessions.count
         sessions.append(
-            Session(
-                node: node, agentIncarnation: nodes[node].incarnation, directorIncarnation: nodes[0].incarnation))
+            ControlSession(
+                host: node, agentIncarnation: nodes[node].incarnation, directorIncarnation: nodes[0].incarnation))
         give(node, .agent(.connected))
     }
 
@@ -88,7 +55,7 @@ extension World {
         if byAgent {
             sessions[session].up.items.append(.end)
             sessions[session].down.deaf = true
-            nodes[sessions[session].node].session = nil
+            nodes[sessions[session].host].session = nil
         } else {
             sessions[session].down.items.append(.end)
             sessions[session].up.deaf = true
@@ -101,7 +68,7 @@ extension World {
         for index in sessions.indices {
             if node == 0, sessions[index].directorIncarnation == nodes[0].incarnation, !sessions[index].up.deaf {
                 close(index, byAgent: false)
-            } else if node == sessions[index].node, nodes[node].session == index {
+            } else if node == sessions[index].host, nodes[node].session == index {
                 close(index, byAgent: true)
             }
         }
@@ -116,11 +83,11 @@ extension World {
     }
 
     func pump(_ index: Int, toDirector: Bool) {
-        let node = sessions[index].node
+        let node = sessions[index].host
         let (from, to) = toDirector ? (node, 0) : (0, node)
         var direction = toDirector ? sessions[index].up : sessions[index].down
         // TCP needs both ways.
-        if network.isCut(from, to) || network.isCut(to, from) || !nodes[to].powered || !nodes[from].powered {
+        if links.isCut(from, to) || links.isCut(to, from) || !nodes[to].powered || !nodes[from].powered {
             let since = direction.blockedSince ?? now
             direction.blockedSince = since
             store(direction, index, toDirector)
@@ -139,11 +106,11 @@ extension World {
         for item in items { deliver(item, index, toDirector: toDirector) }
     }
 
-    private func store(_ direction: Session.Direction, _ index: Int, _ toDirector: Bool) {
+    private func store(_ direction: ControlSession.Direction, _ index: Int, _ toDirector: Bool) {
         if toDirector { sessions[index].up = direction } else { sessions[index].down = direction }
     }
 
-    private func deliver(_ item: Session.Item, _ index: Int, toDirector: Bool) {
+    private func deliver(_ item: ControlSession.Item, _ index: Int, toDirector: Bool) {
         let session = sessions[index]
         if toDirector {
             guard !session.up.deaf, session.directorIncarnation == nodes[0].incarnation else { return }
@@ -155,11 +122,11 @@ extension World {
                 give(0, .director(.sessionClosed(id)))
             }
         } else {
-            guard !session.down.deaf, nodes[session.node].session == index,
-                session.agentIncarnation == nodes[session.node].incarnation
+            guard !session.down.deaf, nodes[session.host].session == index,
+                session.agentIncarnation == nodes[session.host].incarnation
             else { return }
             switch item {
-            case .message(let message): give(session.node, .agent(.received(message)))
+            case .message(let message): give(session.host, .agent(.received(message)))
             case .end: hangUp(index)
             }
         }
@@ -167,8 +134,8 @@ extension World {
 
     private func hangUp(_ index: Int) {
         sessions[index].down.deaf = true
-        nodes[sessions[index].node].session = nil
-        give(sessions[index].node, .agent(.disconnected))
+        nodes[sessions[index].host].session = nil
+        give(sessions[index].host, .agent(.disconnected))
     }
 
     /// TCP gives up: each end learns it by itself.
@@ -180,8 +147,8 @@ extension World {
             sessions[index].up.deaf = true
             give(0, .director(.sessionClosed(SessionID(rawValue: UInt64(index)))))
         }
-        if !session.down.deaf, nodes[session.node].session == index,
-            session.agentIncarnation == nodes[session.node].incarnation {
+        if !session.down.deaf, nodes[session.host].session == index,
+            session.agentIncarnation == nodes[session.host].incarnation {
             hangUp(index)
         }
     }

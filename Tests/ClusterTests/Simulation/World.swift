@@ -4,6 +4,7 @@ import ModuleInterfaces
 import Wire
 
 @testable import Cluster
+@testable import SimulationKit
 
 /// A cluster under one seed: real machines, a false network, false kernels, and a checker that sees everything.
 ///
@@ -56,7 +57,7 @@ final class World {
     }
 
     struct Node {
-        var clock: NodeClock
+        var clock: HostClock
         var process = Process.dead
         /// Counts the processes that ran here; what was meant for a former one is dropped.
         var incarnation = 0
@@ -98,8 +99,8 @@ final class World {
     var now: TrueTime = 0
     var queue = EventQueue<Event>()
     var nodes: [Node] = []
-    var network = Network()
-    var sessions: [Session] = []
+    var links: Links
+    var sessions: [ControlSession] = []
     var records: [SlotID: SlotRecord] = [:]
     var publications: [SlotPublication] = []
     /// The dispatch plan in force.
@@ -136,9 +137,10 @@ final class World {
     init(_ plan: Plan) {
         self.plan = plan
         random = SimulationRandom(seed: plan.seed)
+        links = Links(places: plan.agents + 1)
         flowRandom = SimulationRandom(seed: plan.seed ^ 0xd4a1)
         for _ in 0...plan.agents {
-            let clock = NodeClock(
+            let clock = HostClock(
                 offset: UInt64(random.number(1_000_000_000...1_000_000_000_000_000)),
                 drift: Int64(random.number(-200...200)))
             nodes.append(Node(clock: clock))
@@ -338,4 +340,11 @@ final class World {
     }
 
     func mix(_ value: UInt64) { digest = (digest ^ value) &* 0x100_0000_01b3 &+ now }
+}
+
+extension SimulationRandom {
+    /// Nanoseconds, from milliseconds.
+    mutating func milliseconds(_ range: ClosedRange<Int>) -> UInt64 {
+        microseconds(range.lowerBound * 1000...range.upperBound * 1000)
+    }
 }
