@@ -16,7 +16,11 @@ let takeoverScenarios: [Scenario] =
                 }
             }
             return figures
-        }
+        },
+        Scenario(
+            "takeover-beyond-4gb",
+            "A download whose sequence numbers have gone all the way round when its server fails: right SHA-256.",
+            run: beyondTheCircle),
     ]
 
 private func curlScenario(_ how: KillMode) -> Scenario {
@@ -72,4 +76,30 @@ private func freezeAndThaw(_ lab: Lab, _ context: ScenarioContext, percent: Int)
     return [
         "stall_ms": .number(result.stall(after: failure)), "stall_ms_after_thaw": .number(result.stall(after: thaw)),
     ]
+}
+
+/// All of it is regenerated, 2^32 bytes and more, so that the catch-up meets each sequence number a second time.
+private func beyondTheCircle(_ context: ScenarioContext) throws -> Figures {
+    let circle = 1 << 32
+    var options = LabOptions()
+    options.fileSize = circle + 120_000_000
+    return try context.withLab(options) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        var request = BulkDownload.Request()
+        request.count = 1
+        request.receiveBuffer = 1 << 20
+        let bulk = try BulkDownload(lab: lab, request)
+        defer { bulk.cancel() }
+        try waitUntil("the end of the circle", timeout: 60) { bulk.progress.bytes > circle - 400_000_000 }
+        bulk.setRate(40_000_000)
+        let (victim, _) = try waitForSpread(bulk, lab, total: circle + 20_000_000)
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut with \(bulk.progress.bytes - circle) bytes more than 2^32 done")
+        let report = try lab.settledTakeover(of: victim, after: failure)
+        bulk.setRate(nil)
+        guard let result = try bulk.results(timeout: 60).first else { throw LabError.failed("no result") }
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        try expect(report.adopted == 1, "adopted: \(report.adopted)")
+        return ["stall_ms": .number(result.stall(after: failure))]
+    }
 }
