@@ -14,11 +14,11 @@ struct SeedTests {
         var total = SimulationCounts()
         var bad: [String] = []
         let range = Self.range
-        let isTraced = getenv("BATON_TRACE") != nil
         let clock = ContinuousClock()
         let took = clock.measure {
             for seed in range {
-                let simulation = isTraced ? SimulationRun.trace(seed: seed) : SimulationRun.run(seed: seed)
+                let simulation =
+                    Self.isTraced ? SimulationRun.trace(seed: seed) : SimulationRun.run(seed: seed)
                 total.add(simulation.counts)
                 if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
             }
@@ -37,7 +37,9 @@ struct SeedTests {
         var bad: [String] = []
         let range = Self.range
         for seed in range {
-            let simulation = SimulationRun.runHTTP(seed: seed)
+            let simulation =
+                Self.isTraced
+                ? SimulationRun.trace(seed: seed, scenario: .drawnHTTP(from: seed)) : SimulationRun.runHTTP(seed: seed)
             total.add(simulation.counts)
             if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
         }
@@ -100,10 +102,18 @@ struct SeedTests {
             scenario.pauses = 100
         case .guardMissing: scenario.kinds = [.application]
         case .leaseIgnored: scenario.kinds = [.cable]
+        case .barrierMissing:
+            scenario.agents = 3
+            scenario.faults = 2
+            scenario.strikesTaker = true
+            scenario.adoptionLoss = 80
+            scenario.kinds = [.freeze]
         case _: scenario.kinds = [.power]
         }
         return scenario
     }
+
+    private static var isTraced: Bool { getenv("BATON_TRACE") != nil }
 
     private static var range: Range<UInt64> {
         let text = getenv("BATON_SEEDS").map { String(cString: $0) } ?? "0-600"

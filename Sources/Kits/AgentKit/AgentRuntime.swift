@@ -31,6 +31,7 @@ final class AgentRuntime: @unchecked Sendable {
     private var checks: HealthChecks?
     private var timer: Scheduled<Void>?
     private var wanted = false
+    private var hasStopped = false
     private(set) var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
 
@@ -97,6 +98,7 @@ final class AgentRuntime: @unchecked Sendable {
     /// Gives everything back: slots first, so that a backup can go on, then what was changed on this machine.
     func stop() {
         if fatal == nil { handle(.stop) }
+        hasStopped = true
         timer?.cancel()
         checks?.stop()
         connector?.stop()
@@ -145,8 +147,9 @@ final class AgentRuntime: @unchecked Sendable {
         case .fence(let on): try host.setFence(on)
         case .membership(let membership): try host.setMembership(membership)
         case .destroyServiceSockets:
-            try host.destroyServiceSockets()
-            loop.execute { [weak self] in self?.handle(.serviceSocketsDestroyed) }
+            // A take-over that is not aborted yet could adopt one more.
+            let loop = loop
+            host.mailbox.post(.barrier { [weak self] in loop.execute { self?.destroyServiceSockets() } })
         case .startTakeOver(let start): host.mailbox.post(.startTakeOver(start))
         case .abortTakeOver(let slot): host.mailbox.post(.abortTakeOver(slot))
         case .services(let new):
@@ -160,6 +163,17 @@ final class AgentRuntime: @unchecked Sendable {
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
         }
+    }
+
+    private func destroyServiceSockets() {
+        guard fatal == nil, !hasStopped else { return }
+        do {
+            try host.destroyServiceSockets()
+        } catch {
+            fail(error)
+            return
+        }
+        handle(.serviceSocketsDestroyed)
     }
 
     private func schedule(_ instant: Instant) {

@@ -27,6 +27,8 @@ enum DataCommand: Sendable {
     /// A backup asks; the closure gets the answer's bytes.
     case peerRequest(PeerMessage, @Sendable ([UInt8]) -> Void)
     case status(@Sendable (DataStatus) -> Void)
+    /// Called when everything is done that was posted before.
+    case barrier(@Sendable () -> Void)
     case stop
 }
 
@@ -321,6 +323,7 @@ final class DataThread {
         case .peerRequest(let request, let answer):
             if let message = tracker.answer(request, now: MonotonicClock.now()) { answer(message.encodeBody()) }
         case .status(let answer): answer(status())
+        case .barrier(let reached): reached()
         case .stop: running = false
         }
     }

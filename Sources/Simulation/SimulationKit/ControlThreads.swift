@@ -52,9 +52,8 @@ extension Simulation {
             kernel.tapped = groups.tapped
             post(.membership(groups), to: host, source: 0)
         case .destroyServiceSockets:
-            if scenario.chaos != .emptyFence { kernel.destroySockets() }
-            let time = now + random.microseconds(20...2_000)
-            queue.push(.socketsDestroyed(host: host, incarnation: node.incarnation), at: time)
+            if scenario.chaos == .barrierMissing { kernel.destroySockets() }
+            post(.barrier, to: host, source: 0)
         case .startTakeOver(let start):
             noteTakeOver(of: start.slot, by: host)
             post(.startTakeOver(start), to: host, source: 0)
@@ -76,6 +75,18 @@ extension Simulation {
                 .agentTimer(host: host, incarnation: node.incarnation, generation: node.timerGeneration), at: time)
         case .log(let event): trace("\(node.name): \(event)")
         }
+    }
+
+    func queueDestruction(on host: Int) {
+        let time = now + random.microseconds(20...2_000)
+        queue.push(.socketsDestroyed(host: host, incarnation: hosts[host].incarnation), at: time)
+    }
+
+    /// The data thread has nothing more under way that could make a socket.
+    func destroySockets(_ host: Int, _ incarnation: Int) {
+        guard hosts[host].incarnation == incarnation, hosts[host].isAlive else { return }
+        if scenario.chaos != .emptyFence, scenario.chaos != .barrierMissing { hosts[host].kernel?.destroySockets() }
+        give(.serviceSocketsDestroyed, to: host)
     }
 
     private func place(_ address: IPAddress) -> Int? {
@@ -295,15 +306,20 @@ extension Simulation {
             return
         }
         let node = hosts[host]
-        let (inputs, data) = (node.inbox, node.dataInbox)
+        let inputs = node.inbox
+        // The taps' rings are finite; what the control thread has said is never lost.
+        let isWhole = random.chance(1, in: 2)
+        let data = node.dataInbox.filter { isWhole || $0.isCommand }
         (node.inbox, node.dataInbox) = ([], [])
         let waiting = node.timerWaiting
         node.timerWaiting = false
         let timerFirst = random.chance(1, in: 2)
-        if random.chance(1, in: 2) { for input in data { giveData(input, to: host) } }
+        let dataFirst = random.chance(1, in: 2)
+        if dataFirst { for input in data { giveData(input, to: host) } }
         if waiting, timerFirst { give(.timer, to: host) }
         for input in inputs { give(input, to: host) }
         if waiting, !timerFirst { give(.timer, to: host) }
-        if !data.isEmpty { giveData(.wake, to: host) }
+        if !dataFirst { for input in data { giveData(input, to: host) } }
+        giveData(.wake, to: host)
     }
 }

@@ -24,7 +24,19 @@ enum DataInput {
     /// A segment that the data plane has held back.
     case held([UInt8])
     case tried(FlowKey, ReplyFacts?)
+    /// Everything that the control thread has said before is done.
+    case barrier
     case wake
+
+    /// From the control thread's mailbox, and not from the wire.
+    var isCommand: Bool {
+        switch self {
+        case .frame, .reply, .held, .event, .wake: false
+        case .membership, .services, .profile, .startTakeOver, .abortTakeOver, .sources, .peerRequest, .peerAnswer,
+            .replies, .tried, .barrier:
+            true
+        }
+    }
 }
 
 /// The data thread of AgentKit (DataThread.swift and TakeoverRunner.swift) without its descriptors: tracker, take-over
@@ -110,6 +122,7 @@ final class DataThread {
                 run.machine.tried(flow, facts, tracker: tracker, now: now, into: &effects)
                 perform(effects, run, now)
             }
+        case .barrier: world.queueDestruction(on: host)
         case .wake: break
         }
         for flow in installed { tracker.regenerates(flow) }

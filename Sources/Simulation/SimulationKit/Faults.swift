@@ -22,7 +22,7 @@ extension Simulation {
         for number in 0..<count {
             let client = random.number(0...scenario.clients - 1)
             let plan = clients[client].plan
-            let trigger: PlannedFault.Trigger
+            var trigger: PlannedFault.Trigger
             switch scenario.succession && number > 0 ? 10 : random.number(0...(number == 0 ? 7 : 9)) {
             case 10: trigger = .protected(client: client, delay: random.microseconds(0...60_000))
             case 0: trigger = .at(random.microseconds(100_000...1_200_000))
@@ -33,7 +33,10 @@ extension Simulation {
             case _: trigger = .takingOver(delay: random.microseconds(0...60_000))
             }
             let victim: PlannedFault.Victim
-            if case .takingOver = trigger, random.chance(1, in: 2) {
+            if scenario.strikesTaker, number > 0 {
+                trigger = .takingOver(delay: random.microseconds(0...3_000))
+                victim = .taker
+            } else if case .takingOver = trigger, random.chance(1, in: 2) {
                 victim = .taker
             } else {
                 victim = random.chance(1, in: 6) ? .agent(random.number(1...scenario.agents)) : .owner

@@ -24,6 +24,8 @@ public enum Chaos: String, Sendable, CaseIterable {
     case takeOverFlagIgnored
     /// The data plane lets regenerated replies pass that nobody has held against the dead server's.
     case verdictIgnored
+    /// The sockets of a life that is over are destroyed while one of its take-overs can still make another.
+    case barrierMissing
 }
 
 /// What befalls the cluster.
@@ -100,6 +102,8 @@ public struct Scenario: Sendable {
     public var succession = false
     /// Only disturbances of these kinds; empty: all.
     public var kinds: [Disturbance] = []
+    /// Whatever comes second befalls whoever takes over, just as it does.
+    public var strikesTaker = false
     /// The server speaks first.
     public var greeting = false
     /// Chance in 100 that the kernel silently drops an adoption (a full accept queue).

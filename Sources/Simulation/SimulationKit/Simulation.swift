@@ -182,7 +182,7 @@ public final class Simulation {
         case .connected(let host, let incarnation, let open):
             if hosts[host].incarnation == incarnation { connected(host, open: open) }
         case .socketsDestroyed(let host, let incarnation):
-            if hosts[host].incarnation == incarnation { give(.serviceSocketsDestroyed, to: host) }
+            destroySockets(host, incarnation)
         case .healthCheck(let host, let incarnation): checkHealth(host, incarnation)
         case .report(let input, let host, let incarnation):
             if hosts[host].incarnation == incarnation { give(input, to: host) }
