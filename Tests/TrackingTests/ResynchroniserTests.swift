@@ -98,6 +98,20 @@ struct ResynchroniserTests {
         #expect(protection?.connections == 600 && protection?.missing == 0)
     }
 
+    /// What the owner held beyond a gap came before the new tap; the gap is closed in front of both.
+    @Test func nothingIsSaidToBeThereThatMayBeMissing() throws {
+        let pair = Pair()
+        pair.owner.connect()
+        pair.owner.send([.ack], at: 1000, ack: 0, pattern(1000..<1200))
+        pair.begin()
+        pair.run(.zero)
+        #expect(try pair.backup.connection().journalLength == 0)
+        for tap in [pair.owner, pair.backup] { tap.send([.ack], at: 0, ack: 0, pattern(0..<1000)) }
+        for _ in 0..<20 where pair.synchronised == nil { pair.run(.zero) }
+        #expect(pair.synchronised != nil)
+        #expect(pair.backup.journal() == pattern(0..<1200))
+    }
+
     /// The owner has taken the slot over, and nobody else lives who knows how the connections were made.
     @Test func aNewBackupLearnsHowTheConnectionsWereMade() throws {
         let pair = Pair()

@@ -189,7 +189,10 @@ public struct Resynchroniser: Sendable {
             guard case .bytes(let range) = tracker.compare(summary, now: now) else { continue }
             // What came just now is on its way through our own tap.
             let isSettled = summary.idle >= Self.settling || look.isFull && (look.number == 1 || !isKnown)
-            guard isSettled else { continue }
+            guard isSettled else {
+                look.unsettled += 1
+                continue
+            }
             look.found += 1
             entries[index].want(
                 FetchRequest.Want(
@@ -279,6 +282,8 @@ struct SlotProgress: Sendable {
         var cursor: UInt32?
         /// Connections that were lacking something.
         var found = 0
+        /// Connections that lack what may be on its way through our own tap.
+        var unsettled = 0
     }
 
     let source: SlotSource
@@ -332,10 +337,11 @@ struct SlotProgress: Sendable {
         defer { look = nil }
         nextLook = needsFullLook ? now : now + Resynchroniser.lookInterval
         guard let look, look.isFull else { return nil }
-        let isEnough = look.number >= 2 && look.found == 0 || look.number >= Resynchroniser.longestRun
+        let isComplete = look.found == 0 && look.unsettled == 0
+        let isEnough = look.number >= 2 && isComplete || look.number >= Resynchroniser.longestRun
         guard isEnough, !needsFullLook else {
             needsFullLook = true
-            nextLook = now + .milliseconds(5)
+            nextLook = now + (look.found == 0 && look.unsettled > 0 ? Resynchroniser.settling : .milliseconds(5))
             return nil
         }
         fullLooks = 0

@@ -128,7 +128,7 @@ extension Simulation {
         guard let data = hosts[host].data, let handle = data.tracker.handle(of: flow),
             let connection = data.tracker[handle]
         else { return false }
-        return connection.iss != nil && connection.unprotected == nil && Int(connection.journalLength) >= acknowledged
+        return connection.isProtected && Int(connection.journalLength) >= acknowledged
             && data.tracker.handshake(of: flow.service, slot: connection.slot) != nil
     }
 
