@@ -90,6 +90,7 @@ public struct DirectorMachine: Sendable {
         if let configuration { accepted.timings = configuration.timings }
         accepted.backups = min(accepted.backups, Limits.backups)
         accepted.services = Array(accepted.services.prefix(Limits.services))
+        let former = configuration?.services.map(\.description) ?? []
         configuration = accepted
         planned = []
         for backend in accepted.backends where !names.contains(backend.name) {
@@ -99,6 +100,7 @@ public struct DirectorMachine: Sendable {
             }
             names.append(backend.name)
         }
+        if former != accepted.services.map(\.description) { announceServices(former: former, into: &effects) }
         if !members.isEmpty { rebuild(now: now, into: &effects) }
         updatePlans(into: &effects)
     }

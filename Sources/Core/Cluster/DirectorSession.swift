@@ -174,6 +174,20 @@ extension DirectorMachine {
         assignSlots(now: now, into: &effects)
     }
 
+    /// The services have changed while agents are connected: they are told by another welcome. What was known of the
+    /// applications of a number that means another service now is forgotten until the agents say it anew.
+    mutating func announceServices(former: [ServiceDescription], into effects: inout [DirectorEffect]) {
+        let present = configuration?.services.map(\.description) ?? []
+        for index in members.indices {
+            members[index].healthy.removeAll { id in
+                guard let new = present.first(where: { $0.id == id }) else { return true }
+                return former.first { $0.id == id }?.name != new.name
+            }
+            guard let session = members[index].session else { continue }
+            welcome(members[index].id, members[index].slot, session, into: &effects)
+        }
+    }
+
     private func welcome(
         _ id: BackendID,
         _ slot: SlotID,

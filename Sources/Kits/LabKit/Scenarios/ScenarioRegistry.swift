@@ -15,6 +15,7 @@ public enum ScenarioRegistry {
         fenceScenarios,
         ringScenarios,
         resynchronisationScenarios,
+        reloadScenarios,
         hostileScenarios,
         benchScenarios,
     ].flatMap { $0 }
