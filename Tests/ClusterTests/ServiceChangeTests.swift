@@ -90,6 +90,24 @@ struct ServiceChangeTests {
         #expect(Self.plans(effects)[other.id] == [])
     }
 
+    @Test("Flows that timed out are told to the owner of their slot, so many in a message")
+    func timedOut() {
+        var machine = Self.director()
+        var effects: [DirectorEffect] = []
+        let flows = (0..<300).map { number in
+            let client = Endpoint(address: IPAddress(ipv4: 9), port: UInt16(number))
+            let slot = SlotID(rawValue: number == 299 ? 7 : 0)
+            return TimedOutFlow(slot: slot, flow: FlowReset(client: client, service: Self.www.id))
+        }
+        machine.handle(.timedOut(flows), now: Self.now, into: &effects)
+        let sent = effects.compactMap { effect -> [FlowReset]? in
+            guard case .send(.resetFlows(let flows), Self.session) = effect else { return nil }
+            return flows
+        }
+        #expect(sent.map(\.count) == [256, 43])
+        #expect(sent.flatMap { $0 } == flows.dropLast().map(\.flow))
+    }
+
     // MARK: The agent's side
 
     private static func welcome(_ services: [ServiceDescription], slot: UInt16 = 4, life: UInt64 = 99) -> StreamMessage {
@@ -142,6 +160,33 @@ struct ServiceChangeTests {
         let moved = Self.service(3, "www", port: 8080)
         machine.handle(.received(Self.welcome([moved])), now: Self.now, into: &effects)
         #expect(!machine.services[0].healthy && machine.services[0].id == moved.id)
+    }
+
+    @Test("An agent resets what it is told to, of the services that it knows, as a member only")
+    func reset() throws {
+        var machine = Self.agent()
+        let client = Endpoint(address: IPAddress(ipv4: 9), port: 1000)
+        let order = StreamMessage.resetFlows([
+            FlowReset(client: client, service: Self.www.id), FlowReset(client: client, service: ServiceID(rawValue: 9)),
+        ])
+        var effects: [AgentEffect] = []
+        machine.handle(.received(order), now: Self.now, into: &effects)
+        #expect(!effects.contains { if case .resetConnections = $0 { true } else { false } })
+        let id = BackendID(rawValue: 0)
+        let slot = SlotID(rawValue: 4)
+        let table = RingTable(
+            epoch: Epoch(rawValue: 1),
+            members: [
+                RingTable.Member(
+                    id: id, name: "web1", life: machine.life, slot: slot, address: IPAddress(ipv4: 5),
+                    mac: MACAddress(rawValue: 1), present: true)
+            ],
+            slots: [RingTable.SlotEntry(slot: slot, primary: id, owner: id, backups: [], state: .active)])
+        machine.handle(.received(.ring(table)), now: Self.now, into: &effects)
+        try #require(machine.slot == slot)
+        effects = []
+        machine.handle(.received(order), now: Self.now, into: &effects)
+        #expect(effects.contains(.resetConnections([FlowKey(client: client, service: Self.www.endpoint)])))
     }
 
     @Test("A second welcome for another life is dropped and counted")

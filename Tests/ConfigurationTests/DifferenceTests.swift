@@ -57,14 +57,14 @@ struct DifferenceTests {
             replaced: "  - name: web\n", by: "  - name: www\n",
             lines: [
                 "- service web: 10.0.0.100:80",
-                "+ service www: address 10.0.0.100:80, policy rr, replay none, forwarding selective",
+                "+ service www: address 10.0.0.100:80",
             ]),
         Case(
             replaced: "  - name: web2\n    address: 10.0.0.12", by: "  - name: web2\n    address: 10.0.0.12\n    weight: 0",
             lines: ["~ server web2: weight 1 -> 0"]),
         Case(
             replaced: "  - name: web2\n    address: 10.0.0.12\n", by: "  - name: web3\n    address: 10.0.0.13\n",
-            lines: ["- server web2: 10.0.0.12", "+ server web3: address 10.0.0.13, weight 1"]),
+            lines: ["- server web2: 10.0.0.12", "+ server web3: address 10.0.0.13"]),
         Case(
             replaced: "  - name: web1\n    address: 10.0.0.11\n  - name: web2\n    address: 10.0.0.12\n",
             by: "  - name: web2\n    address: 10.0.0.12\n  - name: web1\n    address: 10.0.0.11\n",

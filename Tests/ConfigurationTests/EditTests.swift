@@ -22,7 +22,7 @@ struct EditTests {
     static let cases: [Case] = [
         Case(
             Edit(.add, .service, "mail", [.init("address", "\"10.0.0.100:25\""), .init("policy", "sh"), .init("policy.port", "true")]),
-            "+ service mail: address 10.0.0.100:25, policy {name: sh, port: true}, replay none, forwarding selective"),
+            "+ service mail: address 10.0.0.100:25, policy {name: sh, port: true}"),
         Case(Edit(.add, .service, "web", [.init("address", "10.0.0.9:1")]), "there is a service web already"),
         Case(Edit(.add, .service, "mail"), "services[1].address: the key is missing; expected an address and a port, e.g. 10.0.0.100:80"),
         Case(Edit(.edit, .service, "web", [.init("policy", "wrr")]), "~ service web: policy rr -> wrr"),
@@ -44,6 +44,8 @@ struct EditTests {
             "backends[2].address: \"10.0.0.12\" is already backends[1].address (line 15); expected an address that no other back-end has"),
         Case(Edit(.edit, .server, "10.0.0.12", [.init("weight", "0")]), "~ server web2: weight 1 -> 0"),
         Case(Edit(.edit, .server, "web2", [.init("weight", nil)])),
+        Case(
+            Edit(.edit, .server, "*", [.init("weight", "2")]), "~ server web1: weight 1 -> 2", "~ server web2: weight 1 -> 2"),
         Case(Edit(.delete, .server, "web2"), "- server web2: 10.0.0.12"),
         Case(
             Edit(.edit, .server, "web2", [.init("colour", "red")]),

@@ -15,6 +15,8 @@ struct WritingTests {
             address: "[2001:db8::80]:8080"
             policy: {name: sh, port: true, size: 251}
             persistence: {timeout: 1h, netmask: 24, netmask_ipv6: 64}
+            timeouts: {tcp: 15m, tcpfin: 90s, udp: 2s, handshake: 3s}
+            reset_on_timeout: true
             replay: http
             methods: idempotent
             range_from: 1500kB

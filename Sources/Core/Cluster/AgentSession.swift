@@ -61,12 +61,14 @@ extension AgentMachine {
         case (.takeOver(let order), .open): ordered(order, now: now, into: &effects)
         case (.fence(let fence), .open): fencedByDirector(fence, into: &effects)
         case (.yield(let fence), .open): yield(fence, into: &effects)
+        case (.resetFlows(let flows), .open): reset(flows, into: &effects)
         case (.welcome, .closed), (.welcome, .connecting),
             (.refused, .closed), (.refused, .connecting), (.refused, .open),
             (.ring, .closed), (.ring, .connecting), (.ring, .joining),
             (.takeOver, .closed), (.takeOver, .connecting), (.takeOver, .joining),
             (.fence, .closed), (.fence, .connecting), (.fence, .joining),
-            (.yield, .closed), (.yield, .connecting), (.yield, .joining):
+            (.yield, .closed), (.yield, .connecting), (.yield, .joining),
+            (.resetFlows, .closed), (.resetFlows, .connecting), (.resetFlows, .joining):
             unexpected("a message of the director before its turn", into: &effects)
         case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _), (.protection, _):
             unexpected("a message that only agents send", into: &effects)

@@ -73,6 +73,7 @@ public struct DirectorMachine: Sendable {
         case .drain(let name, let mode): drain(name, mode, now: now, into: &effects)
         case .fenceCommandEnded(let slot, let failure):
             fenced(slot, failure: failure, now: now, into: &effects)
+        case .timedOut(let flows): timedOut(flows, into: &effects)
         case .undrain(let name): undrain(name, now: now, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }

@@ -25,7 +25,7 @@ extension DirectorMachine {
         case .sign(let sign): received(sign, member: index, now: now, into: &effects)
         case .takeOverReport(let report): received(report, member: index, now: now, into: &effects)
         case .protection(let slots): received(slots, member: index, now: now, into: &effects)
-        case .welcome, .refused, .ring, .takeOver, .fence, .yield:
+        case .welcome, .refused, .ring, .takeOver, .fence, .yield, .resetFlows:
             unexpected("a message that only the director sends", into: &effects)
         }
     }

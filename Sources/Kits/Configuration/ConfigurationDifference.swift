@@ -134,10 +134,10 @@ public enum ConfigurationChange: Hashable, Sendable {
 extension ConfigurationChange: CustomStringConvertible {
     public var description: String {
         switch self {
-        case .serviceAdded(let service): "+ service \(service.name): \(Self.keys(service))"
+        case .serviceAdded(let service): "+ service \(service.name): \(Self.keys(service, .init(name: "", address: service.address)))"
         case .serviceRemoved(let service): "- service \(service.name): \(service.address)"
         case .serviceEdited(let name, let keys): "~ service \(name): \(Self.text(keys))"
-        case .serverAdded(let server): "+ server \(server.name): \(Self.keys(server))"
+        case .serverAdded(let server): "+ server \(server.name): \(Self.keys(server, .init(name: "", address: server.address)))"
         case .serverRemoved(let server): "- server \(server.name): \(server.address)"
         case .serverEdited(let name, let keys): "~ server \(name): \(Self.text(keys))"
         case .ringOrder(let old, let new):
@@ -148,10 +148,12 @@ extension ConfigurationChange: CustomStringConvertible {
 
     private static func text(_ keys: [KeyChange]) -> String { keys.map(\.description).joined(separator: ", ") }
 
-    /// All keys but the name, in one line.
-    private static func keys(_ value: Any) -> String {
-        guard case .mapping(let entries) = ConfigurationTree(properties: value) else { return "" }
-        return entries.filter { $0.key != "name" }.map { "\($0.key) \($0.value.shown)" }.joined(separator: ", ")
+    /// The address, and what is not the default, in one line.
+    private static func keys<Entry>(_ entry: Entry, _ usual: Entry) -> String {
+        guard case .mapping(let entries) = ConfigurationTree(properties: entry) else { return "" }
+        let defaults = ConfigurationTree(properties: usual)
+        let said = entries.filter { $0.key == "address" || $0.key != "name" && defaults[$0.key] != $0.value }
+        return said.map { "\($0.key) \($0.value.shown)" }.joined(separator: ", ")
     }
 }
 

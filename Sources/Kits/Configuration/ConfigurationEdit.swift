@@ -22,7 +22,7 @@ public struct ConfigurationEdit: Hashable, Sendable {
 
     public var kind: Kind
     public var verb: Verb
-    /// The entry's name, or its address.
+    /// The entry's name, or its address; to edit all of them, an asterisk.
     public var target: String
     /// In order.
     public var settings: [Setting]
@@ -57,6 +57,8 @@ public struct ConfigurationEdit: Hashable, Sendable {
             var entry = ConfigurationTree.mapping([.init("name", .scalar(target))])
             try set(&entry)
             entries.append(entry)
+        case .edit where target == "*":
+            for place in entries.indices { try set(&entries[place]) }
         case .edit:
             guard let place else { throw unknown(entries) }
             try set(&entries[place])

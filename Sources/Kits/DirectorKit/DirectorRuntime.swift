@@ -44,6 +44,12 @@ final class DirectorRuntime: @unchecked Sendable {
     private var peers: [IPAddress: Endpoint] = [:]
     private var timer: Scheduled<Void>?
     private var counting: Scheduled<Void>?
+    private var sampling: RepeatedTask?
+    /// When the counters were read last, for the rates of `batonctl list --rate`.
+    var sampledAt: Instant?
+    var rates: [ServiceID: ServiceRates] = [:]
+    /// Flows that were forgotten for their idleness.
+    private(set) var timedOutFlows: UInt64 = 0
     private var isCounting = false
     /// How long the last count of flows took.
     private var lastCount = TimeAmount.zero
@@ -97,12 +103,15 @@ final class DirectorRuntime: @unchecked Sendable {
             handle(.restored(records))
         }
         scheduleCounting()
+        let period = TimeAmount.nanoseconds(RateEstimator.period.nanoseconds)
+        sampling = loop.scheduleRepeatedTask(initialDelay: .zero, delay: period) { [unowned self] _ in self.sampleRates() }
     }
 
     /// Leaves the data plane in place, so that traffic goes on until the next start.
     func stop() {
         timer?.cancel()
         counting?.cancel()
+        sampling?.cancel()
         admin?.close()
         listener?.close()
         datagrams?.close()
@@ -278,24 +287,44 @@ final class DirectorRuntime: @unchecked Sendable {
 
     /// Counting a million flows takes a tenth of a second: never on the control thread.
     private func scheduleCounting(atOnce: Bool = false) {
-        // Somebody waits for the end of the last flow while a back-end is being drained.
-        let isDraining = machine.drains.contains { $0.phase == .draining }
-        // Where plans weigh loads, what the data plane cannot count is put right sooner, if that is cheap.
-        let usual = host.weighing.isEmpty ? TimeAmount.seconds(30) : max(.seconds(5), lastCount * 20)
-        let pause: TimeAmount = atOnce ? .zero : isDraining ? .milliseconds(500) : min(usual, .seconds(30))
+        let pause = atOnce ? .zero : pauseBeforeCount()
         counting = loop.scheduleTask(in: pause) { [unowned self] in
-            let (plane, services) = (self.host.plane, self.host.serviceIDs)
+            let (plane, services, timeouts) = (self.host.plane, self.host.serviceIDs, self.flowTimeouts())
             self.isCounting = true
             let begun = MonotonicClock.now()
             self.walker.runIfActive(eventLoop: self.loop) {
-                try FlowWalk.count(plane, services: services)
+                try FlowWalk.count(plane, services: services, timeouts: timeouts)
             }.whenComplete { result in
                 self.lastCount = .nanoseconds((MonotonicClock.now() - begun).nanoseconds)
-                if case .success(let counts) = result { self.handle(.flows(counts, begun: begun)) }
+                if case .success(let walk) = result { self.counted(walk, begun: begun) }
                 self.isCounting = false
                 self.scheduleCounting()
             }
         }
+    }
+
+    private func pauseBeforeCount() -> TimeAmount {
+        // Somebody waits for the end of the last flow while a back-end is being drained.
+        if machine.drains.contains(where: { $0.phase == .draining }) { return .milliseconds(500) }
+        // Where plans weigh loads, what the data plane cannot count is put right sooner, if that is cheap.
+        let usual = host.weighing.isEmpty ? TimeAmount.seconds(30) : max(.seconds(5), lastCount * 20)
+        let shortest = configuration.services.map { FlowTimeouts($0).shortest }.min() ?? .seconds(60)
+        let timely = max(TimeAmount.nanoseconds(shortest.nanoseconds / 2), max(.seconds(1), lastCount * 20))
+        return min(usual, timely, .seconds(30))
+    }
+
+    private func flowTimeouts() -> [FlowTimeouts?] {
+        var timeouts = [FlowTimeouts?](repeating: nil, count: Limits.services)
+        for (service, id) in zip(configuration.services, host.serviceIDs) where Int(id.rawValue) < timeouts.count {
+            timeouts[Int(id.rawValue)] = FlowTimeouts(service)
+        }
+        return timeouts
+    }
+
+    private func counted(_ walk: FlowWalk.Count, begun: Instant) {
+        timedOutFlows &+= walk.timedOut
+        handle(.flows(walk.slots, begun: begun))
+        if !walk.resets.isEmpty { handle(.timedOut(walk.resets)) }
     }
 
     /// A drain has begun: counts now, unless a count is under way, whose end makes the next one come soon.
@@ -308,7 +337,7 @@ final class DirectorRuntime: @unchecked Sendable {
     // MARK: Admin
 
     private func answer(_ request: AdminRequest) -> AdminAnswer {
-        if let answer = answerConfiguration(request) { return answer }
+        if let answer = answerConfiguration(request) ?? answerList(request) { return answer }
         switch request.command {
         case "drain", "undrain", "drain-status": return answerDrain(request) ?? .failure("not a request")
         case "status": return .encoding(status())
@@ -325,7 +354,7 @@ final class DirectorRuntime: @unchecked Sendable {
         case let other:
             return .failure(
                 "unknown command \"\(other)\"; a director knows: status, flows, service-forwarding, drain, undrain, "
-                    + "drain-status, " + Self.configurationCommands.joined(separator: ", "))
+                    + "drain-status, " + (Self.configurationCommands + Self.listCommands).joined(separator: ", "))
         }
     }
 

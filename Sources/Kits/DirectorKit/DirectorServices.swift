@@ -50,6 +50,7 @@ extension DirectorHost {
         // The number may have been another service's.
         try plane.loads.put(UInt32(id.rawValue), baton_loads())
         try plane.loadCorrections.put(UInt32(id.rawValue), baton_loads())
+        try zeroCounters(of: id)
         return id
     }
 

@@ -10,7 +10,8 @@ struct Batonctl: ParsableCommand {
         discussion: "See batonctl(8).",
         subcommands: [
             StatusCommand.self, FlowsCommand.self, ServiceCommand.self, ServerCommand.self, DrainCommand.self,
-            UndrainCommand.self, ReloadCommand.self, SaveCommand.self, RestoreCommand.self,
+            UndrainCommand.self, ListCommand.self, ZeroCommand.self, SetCommand.self, ReloadCommand.self,
+            SaveCommand.self, RestoreCommand.self,
         ]
     )
 

@@ -16,6 +16,9 @@ public enum ScenarioRegistry {
         ringScenarios,
         resynchronisationScenarios,
         reloadScenarios,
+        vocabularyScenarios,
+        timeoutScenarios,
+        dayScenarios,
         hostileScenarios,
         benchScenarios,
     ].flatMap { $0 }
