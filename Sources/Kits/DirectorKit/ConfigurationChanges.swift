@@ -75,6 +75,8 @@ extension DirectorRuntime {
             }
             throw ChangeFailure(description: "\(error)")
         }
+        // Time-outs may be shorter than the pause that is running.
+        countSoon()
         for line in ConfigurationDifference(from: old, to: new).lines { logger.notice("configuration: \(line)") }
     }
 

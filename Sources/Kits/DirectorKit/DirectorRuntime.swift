@@ -43,16 +43,17 @@ final class DirectorRuntime: @unchecked Sendable {
     /// Where each back-end's datagrams came from last.
     private var peers: [IPAddress: Endpoint] = [:]
     private var timer: Scheduled<Void>?
-    private var counting: Scheduled<Void>?
+    /// The next count of flows, and whether one is under way.
+    var counting: Scheduled<Void>?
+    var isCounting = false
+    /// How long the last one took.
+    var lastCount = TimeAmount.zero
+    /// Flows that were forgotten for their idleness.
+    var timedOutFlows: UInt64 = 0
     private var sampling: RepeatedTask?
     /// When the counters were read last, for the rates of `batonctl list --rate`.
     var sampledAt: Instant?
     var rates: [ServiceID: ServiceRates] = [:]
-    /// Flows that were forgotten for their idleness.
-    private(set) var timedOutFlows: UInt64 = 0
-    private var isCounting = false
-    /// How long the last count of flows took.
-    private var lastCount = TimeAmount.zero
     private var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
 
@@ -281,57 +282,6 @@ final class DirectorRuntime: @unchecked Sendable {
         if now.stale > before.stale { failures.record(.messageOld, from: peer) }
         if now.wrongLife > before.wrongLife { failures.record(.messageOfAnotherLife, from: peer) }
         if now.unknownSender > before.unknownSender { failures.record(.peerUnknown, from: peer) }
-    }
-
-    // MARK: The flow table
-
-    /// Counting a million flows takes a tenth of a second: never on the control thread.
-    private func scheduleCounting(atOnce: Bool = false) {
-        let pause = atOnce ? .zero : pauseBeforeCount()
-        counting = loop.scheduleTask(in: pause) { [unowned self] in
-            let (plane, services, timeouts) = (self.host.plane, self.host.serviceIDs, self.flowTimeouts())
-            self.isCounting = true
-            let begun = MonotonicClock.now()
-            self.walker.runIfActive(eventLoop: self.loop) {
-                try FlowWalk.count(plane, services: services, timeouts: timeouts)
-            }.whenComplete { result in
-                self.lastCount = .nanoseconds((MonotonicClock.now() - begun).nanoseconds)
-                if case .success(let walk) = result { self.counted(walk, begun: begun) }
-                self.isCounting = false
-                self.scheduleCounting()
-            }
-        }
-    }
-
-    private func pauseBeforeCount() -> TimeAmount {
-        // Somebody waits for the end of the last flow while a back-end is being drained.
-        if machine.drains.contains(where: { $0.phase == .draining }) { return .milliseconds(500) }
-        // Where plans weigh loads, what the data plane cannot count is put right sooner, if that is cheap.
-        let usual = host.weighing.isEmpty ? TimeAmount.seconds(30) : max(.seconds(5), lastCount * 20)
-        let shortest = configuration.services.map { FlowTimeouts($0).shortest }.min() ?? .seconds(60)
-        let timely = max(TimeAmount.nanoseconds(shortest.nanoseconds / 2), max(.seconds(1), lastCount * 20))
-        return min(usual, timely, .seconds(30))
-    }
-
-    private func flowTimeouts() -> [FlowTimeouts?] {
-        var timeouts = [FlowTimeouts?](repeating: nil, count: Limits.services)
-        for (service, id) in zip(configuration.services, host.serviceIDs) where Int(id.rawValue) < timeouts.count {
-            timeouts[Int(id.rawValue)] = FlowTimeouts(service)
-        }
-        return timeouts
-    }
-
-    private func counted(_ walk: FlowWalk.Count, begun: Instant) {
-        timedOutFlows &+= walk.timedOut
-        handle(.flows(walk.slots, begun: begun))
-        if !walk.resets.isEmpty { handle(.timedOut(walk.resets)) }
-    }
-
-    /// A drain has begun: counts now, unless a count is under way, whose end makes the next one come soon.
-    func countSoon() {
-        guard !isCounting else { return }
-        counting?.cancel()
-        scheduleCounting(atOnce: true)
     }
 
     // MARK: Admin

@@ -72,17 +72,16 @@ extension DirectorHost {
         }
     }
 
-    /// Puts the VIPs on the interface and tells the network where they are.
+    /// Puts VIPs on the interface and tells the network where they are; those that this run has announced stay as they
+    /// are.
     func announce() throws {
-        for vip in Set(configuration.services.map(\.address.address)).sorted() {
-            let isNew = try addresses.add(vip, to: configuration.interface)
-            if isNew { addedVIPs.insert(vip) }
-            if vip.isIPv4, isNew || !announcedVIPs.contains(vip) {
-                try ARPAnnouncer.announce(vip, on: configuration.interface)
-            }
+        let wanted = Set(configuration.services.map(\.address.address))
+        for vip in wanted.subtracting(announcedVIPs).sorted() {
+            if try addresses.add(vip, to: configuration.interface) { addedVIPs.insert(vip) }
+            if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
             announcedVIPs.insert(vip)
         }
-        announcedVIPs.formIntersection(configuration.services.map(\.address.address))
+        announcedVIPs.formIntersection(wanted)
     }
 
     /// The configured service of a number.
