@@ -41,7 +41,7 @@ struct EditTests {
         Case(Edit(.add, .server, "web3", [.init("address", "10.0.0.13"), .init("weight", "5")]), "+ server web3: address 10.0.0.13, weight 5"),
         Case(
             Edit(.add, .server, "web3", [.init("address", "10.0.0.12")]),
-            "backends[2].address: \"10.0.0.12\" is already backends[1].address (line 15); expected an address that no other back-end has"),
+            "backends[2].address: \"10.0.0.12\" is already backends[1].address; expected an address that no other back-end has"),
         Case(Edit(.edit, .server, "10.0.0.12", [.init("weight", "0")]), "~ server web2: weight 1 -> 0"),
         Case(Edit(.edit, .server, "web2", [.init("weight", nil)])),
         Case(

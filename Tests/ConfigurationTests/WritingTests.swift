@@ -37,7 +37,7 @@ struct WritingTests {
             address: 10.0.0.12
             weight: 0
         heartbeat: {interval: 2ms, window: 1s, threshold: 3}
-        fence: {command: [/sbin/off, "a b", "x: \\"y\\"", "#", "- z", "~", "null", "\\t"], timeout: 250ms}
+        fence: {command: [/sbin/off, "a b", "x: \\"y\\"", "#", "- z", "~", "null", "ü"], timeout: 250ms}
         backups: 3
         control: {address: 127.0.0.1, port: 7500}
         flows: {size: 16777216}

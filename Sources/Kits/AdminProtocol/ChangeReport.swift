@@ -9,31 +9,31 @@ public struct ChangeReport: Codable, Equatable, Sendable {
     /// What cannot be done without a restart, a sentence each; then nothing is applied.
     public var obstacles: [String]
     /// Why nothing was applied; nil when nothing went wrong.
-    public var error: String?
+    public var failure: String?
     /// A step of applying failed, and the steps before it were undone.
     public var undone: Bool
 
     public init(
         applied: Bool = false, dryRun: Bool = false, changes: [String] = [], obstacles: [String] = [],
-        error: String? = nil, undone: Bool = false
+        failure: String? = nil, undone: Bool = false
     ) {
         self.applied = applied
         self.dryRun = dryRun
         self.changes = changes
         self.obstacles = obstacles
-        self.error = error
+        self.failure = failure
         self.undone = undone
     }
 
     /// Whether what was asked for has come about.
-    public var isSuccess: Bool { error == nil && (dryRun ? obstacles.isEmpty : applied || changes.isEmpty) }
+    public var isSuccess: Bool { failure == nil && (dryRun ? obstacles.isEmpty : applied || changes.isEmpty) }
 
     /// For people, a line each.
     public var lines: [String] {
-        var lines = changes.isEmpty && error == nil ? ["nothing changes"] : changes
+        var lines = changes.isEmpty && failure == nil ? ["nothing changes"] : changes
         lines += obstacles
-        if let error {
-            lines.append(error)
+        if let failure {
+            lines.append(failure)
             lines.append(undone ? "undone: the configuration before is in force" : "nothing was changed")
         } else if !obstacles.isEmpty {
             lines.append(dryRun ? "this would be refused" : "nothing was changed")

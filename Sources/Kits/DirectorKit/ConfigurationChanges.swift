@@ -38,7 +38,7 @@ extension DirectorRuntime {
                     if report.isSuccess, !dryRun { then(new) }
                     return report
                 }
-                .recover { ChangeReport(dryRun: dryRun, error: "\($0)") }
+                .recover { ChangeReport(dryRun: dryRun, failure: "\($0)") }
         }
         lastChange = turn.map { _ in }
         return turn
@@ -49,14 +49,14 @@ extension DirectorRuntime {
         var report = ChangeReport(dryRun: dryRun, changes: difference.lines, obstacles: difference.obstacles)
         guard !dryRun, !difference.isEmpty else { return report }
         guard difference.obstacles.isEmpty else {
-            report.error = "a change that needs a restart is never applied in part"
+            report.failure = "a change that needs a restart is never applied in part"
             return report
         }
         do {
             try apply(new)
             report.applied = true
         } catch {
-            report.error = "\(error)"
+            report.failure = "\(error)"
             report.undone = true
         }
         return report

@@ -37,8 +37,8 @@ extension DirectorRuntime {
         guard let source else { return }
         reload(from: source, dryRun: false).whenSuccess { [logger] report in
             // The changes themselves are logged where they are applied.
-            if let error = report.error {
-                let lines = (report.obstacles + [error]).joined(separator: "; ")
+            if let failure = report.failure {
+                let lines = (report.obstacles + [failure]).joined(separator: "; ")
                 logger.error("reload: \(lines); \(report.undone ? "undone" : "nothing was changed")")
             } else if report.changes.isEmpty {
                 logger.notice("reload: nothing changes")

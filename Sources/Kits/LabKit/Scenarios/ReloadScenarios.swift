@@ -30,7 +30,7 @@ extension Lab {
             applied: report["applied"]?.boolean ?? false,
             undone: report["undone"]?.boolean ?? false,
             changes: report["changes"]?.array.compactMap(\.string) ?? [],
-            error: report["error"]?.string
+            error: report["failure"]?.string
         )
     }
 
