@@ -115,7 +115,7 @@ extension ConfigurationError {
             var fault = fault
             fault.position = nil
             // Of another place that the fault is about.
-            fault.problem = fault.problem.replacing(/ \(line [0-9]+\)/, with: "")
+            fault.problem = fault.problem.replacing(/\ \(line [0-9]+\)/, with: "")
             return String(fault.description.dropFirst(fault.file.utf8.isEmpty ? 0 : fault.file.count + 2))
         }.joined(separator: "\n")
     }
