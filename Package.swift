@@ -197,6 +197,7 @@ let package = Package(
             ]
         ),
         tests("AgentKitTests", nio + ["AgentKit", "Configuration", "Model"]),
+        tests("DirectorKitTests", ["DirectorKit", "Configuration", "LinuxBPF", "CContract", "Model"]),
         tests("LabKitTests", ["LabKit", "Model"]),
         tests("ScenarioTests", ["LabKit"]),
     ]

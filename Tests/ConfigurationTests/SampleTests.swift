@@ -98,7 +98,7 @@ struct SampleTests {
         }
         let file = try DirectorConfiguration.parse(
             Array(whole.utf8), path: "director.yaml", modules: modules, loader: { _ in .loaded("mine") })
-        #expect(file.knownKeys.count == 38)
+        #expect(file.knownKeys.count == 44)
         try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-director.yaml.5")
     }
 

@@ -55,17 +55,20 @@ extension AgentMachine {
     mutating func received(_ message: StreamMessage, now: Instant, into effects: inout [AgentEffect]) {
         switch (message, session) {
         case (.welcome(let welcome), .joining): welcomed(welcome, now: now, into: &effects)
+        case (.welcome(let welcome), .open): changed(welcome, into: &effects)
         case (.refused(let refusal), .joining): refused(refusal, now: now, into: &effects)
         case (.ring(let table), .open): apply(table, now: now, into: &effects)
         case (.takeOver(let order), .open): ordered(order, now: now, into: &effects)
         case (.fence(let fence), .open): fencedByDirector(fence, into: &effects)
         case (.yield(let fence), .open): yield(fence, into: &effects)
-        case (.welcome, .closed), (.welcome, .connecting), (.welcome, .open),
+        case (.resetFlows(let flows), .open): reset(flows, into: &effects)
+        case (.welcome, .closed), (.welcome, .connecting),
             (.refused, .closed), (.refused, .connecting), (.refused, .open),
             (.ring, .closed), (.ring, .connecting), (.ring, .joining),
             (.takeOver, .closed), (.takeOver, .connecting), (.takeOver, .joining),
             (.fence, .closed), (.fence, .connecting), (.fence, .joining),
-            (.yield, .closed), (.yield, .connecting), (.yield, .joining):
+            (.yield, .closed), (.yield, .connecting), (.yield, .joining),
+            (.resetFlows, .closed), (.resetFlows, .connecting), (.resetFlows, .joining):
             unexpected("a message of the director before its turn", into: &effects)
         case (.join, _), (.ringAcknowledged, _), (.takeOverReport, _), (.sign, _), (.protection, _):
             unexpected("a message that only agents send", into: &effects)
@@ -90,18 +93,46 @@ extension AgentMachine {
         session = .open
         // What the former life of the director has granted stays granted: a new one waits it out before it condemns.
         if director?.directorLife != welcome.directorLife { directorSequence = 0 }
+        take(welcome, into: &effects)
+        effects.append(.log(.joined(welcome.backend, welcome.slot, director: welcome.directorLife)))
+        nextHeartbeat = now
+    }
+
+    /// The director's configuration has changed under an open session: it may bring other services, and nothing else.
+    private mutating func changed(_ welcome: Welcome, into effects: inout [AgentEffect]) {
+        guard let director, director.backend == welcome.backend, director.slot == welcome.slot,
+            director.directorLife == welcome.directorLife
+        else {
+            unexpected("a second welcome that is not for this life", into: &effects)
+            return
+        }
+        take(welcome, into: &effects)
+        sendSigns(into: &effects)
+    }
+
+    /// The services as the director has them now. What the agent's own configuration leaves out is served all the same,
+    /// checked in the usual way.
+    private mutating func take(_ welcome: Welcome, into effects: inout [AgentEffect]) {
         let known = director?.services
         director = welcome
-        // What the agent's own configuration leaves out is served all the same, checked in the usual way.
+        services.removeAll { state in
+            let isOurs = identity.services.contains { $0.name == state.configuration.name }
+            return !isOurs && !welcome.services.contains { $0.name == state.configuration.name }
+        }
         for service in welcome.services where index(of: service.name) == nil && services.count < Limits.services {
             services.append(ServiceState(configuration: AgentService(name: service.name)))
         }
         for index in services.indices {
-            services[index].id = welcome.services.first { $0.name == services[index].configuration.name }?.id
+            let new = welcome.services.first { $0.name == services[index].configuration.name }
+            if let new, let old = known?.first(where: { $0.name == new.name }), old.endpoint != new.endpoint {
+                // Another address: whether anybody listens there is still to be seen.
+                services[index].healthy = false
+                services[index].passes = 0
+                services[index].failures = 0
+            }
+            services[index].id = new?.id
         }
         if known != welcome.services { effects.append(.services(welcome.services)) }
-        effects.append(.log(.joined(welcome.backend, welcome.slot, director: welcome.directorLife)))
-        nextHeartbeat = now
     }
 
     private mutating func refused(_ refusal: Refusal, now: Instant, into effects: inout [AgentEffect]) {

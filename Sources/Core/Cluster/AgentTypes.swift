@@ -115,6 +115,8 @@ public enum AgentEffect: Hashable, Sendable {
     case peerReplies([ReplyNotice])
     /// Whom to ask for the connections of the tapped slots; replaces the former ones.
     case sources([SlotSource])
+    /// Destroy the sockets of these connections; each sends its client an RST.
+    case resetConnections([FlowKey])
     /// When to call `timer`; replaces the former instant.
     case timer(Instant)
     case log(AgentEvent)

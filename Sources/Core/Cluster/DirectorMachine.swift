@@ -73,6 +73,7 @@ public struct DirectorMachine: Sendable {
         case .drain(let name, let mode): drain(name, mode, now: now, into: &effects)
         case .fenceCommandEnded(let slot, let failure):
             fenced(slot, failure: failure, now: now, into: &effects)
+        case .timedOut(let flows): timedOut(flows, into: &effects)
         case .undrain(let name): undrain(name, now: now, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }
@@ -90,6 +91,7 @@ public struct DirectorMachine: Sendable {
         if let configuration { accepted.timings = configuration.timings }
         accepted.backups = min(accepted.backups, Limits.backups)
         accepted.services = Array(accepted.services.prefix(Limits.services))
+        let former = configuration?.services.map(\.description) ?? []
         configuration = accepted
         planned = []
         for backend in accepted.backends where !names.contains(backend.name) {
@@ -99,6 +101,7 @@ public struct DirectorMachine: Sendable {
             }
             names.append(backend.name)
         }
+        if former != accepted.services.map(\.description) { announceServices(former: former, into: &effects) }
         if !members.isEmpty { rebuild(now: now, into: &effects) }
         updatePlans(into: &effects)
     }

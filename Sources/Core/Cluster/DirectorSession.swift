@@ -25,7 +25,7 @@ extension DirectorMachine {
         case .sign(let sign): received(sign, member: index, now: now, into: &effects)
         case .takeOverReport(let report): received(report, member: index, now: now, into: &effects)
         case .protection(let slots): received(slots, member: index, now: now, into: &effects)
-        case .welcome, .refused, .ring, .takeOver, .fence, .yield:
+        case .welcome, .refused, .ring, .takeOver, .fence, .yield, .resetFlows:
             unexpected("a message that only the director sends", into: &effects)
         }
     }
@@ -172,6 +172,20 @@ extension DirectorMachine {
             sendOrder(held, now: now, into: &effects)
         }
         assignSlots(now: now, into: &effects)
+    }
+
+    /// The services have changed while agents are connected: they are told by another welcome. What was known of the
+    /// applications of a number that means another service now is forgotten until the agents say it anew.
+    mutating func announceServices(former: [ServiceDescription], into effects: inout [DirectorEffect]) {
+        let present = configuration?.services.map(\.description) ?? []
+        for index in members.indices {
+            members[index].healthy.removeAll { id in
+                guard let new = present.first(where: { $0.id == id }) else { return true }
+                return former.first { $0.id == id }?.name != new.name
+            }
+            guard let session = members[index].session else { continue }
+            welcome(members[index].id, members[index].slot, session, into: &effects)
+        }
     }
 
     private func welcome(

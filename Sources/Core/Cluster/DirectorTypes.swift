@@ -176,6 +176,8 @@ public enum DirectorInput: Sendable {
     /// The operator wants a back-end free of connections.
     case drain(String, DrainMode)
     case undrain(String)
+    /// Flows that the data plane has forgotten, of services whose flows draw RSTs then.
+    case timedOut([TimedOutFlow])
     /// The answer to the effect `fenceCommand`: why it failed, or nil.
     case fenceCommandEnded(SlotID, failure: String?)
     /// The instant of the effect `timer` has come.

@@ -1,4 +1,5 @@
 import Model
+import ModuleInterfaces
 import Wire
 
 // What people are shown of the director's state.
@@ -25,4 +26,7 @@ extension DirectorMachine {
     public func backendID(_ name: String) -> BackendID? {
         names.firstIndex(of: name).map { BackendID(rawValue: UInt16($0)) }
     }
+
+    /// The dispatch plan in force; nil where there is none yet.
+    public func plan(of service: ServiceID) -> DispatchPlan? { plans.first { $0.service == service }?.plan }
 }

@@ -184,6 +184,17 @@ final class AgentHost {
         if count > 0 { logger.notice("destroyed \(count) sockets of a life that is over") }
     }
 
+    /// The kernel sends each client an RST with the number that it takes (tcp_abort), and the application an error.
+    func resetConnections(_ flows: [FlowKey]) {
+        for flow in flows {
+            do {
+                if try destroyer.destroy(flow) { logger.debug("\(flow) has timed out: reset") }
+            } catch {
+                logger.warning("\(flow) has timed out, and cannot be reset: \(error)")
+            }
+        }
+    }
+
     func hasListener(_ endpoint: Endpoint) -> Bool { (try? sockets.listenerExists(endpoint)) ?? false }
 
     /// Puts everything back; goes on after a failure.

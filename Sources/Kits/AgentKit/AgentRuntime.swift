@@ -160,6 +160,7 @@ final class AgentRuntime: @unchecked Sendable {
             host.mailbox.post(.profile(slot, service, options))
         case .peerReplies(let notices): host.mailbox.post(.replies(notices))
         case .sources(let sources): peers?.set(sources)
+        case .resetConnections(let flows): host.resetConnections(flows)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
         }

@@ -363,17 +363,30 @@ final class DataThread {
     }
 
     private func changeServices(_ new: [ServiceDescription]) {
+        let former = services
         services = new
-        tracker.setHTTP(new.filter { $0.replay == .http }.map(\.endpoint))
+        let http = new.filter { $0.replay == .http }
+        tracker.setHTTP(http.map(\.endpoint))
         do {
-            if let old = replies { try poller.remove(old.descriptor) }
-            replies = try ReplyWatch(interface: interface, services: new)
-            if let replies { try poller.add(replies.descriptor, token: Token.replies.rawValue) }
+            if http != former.filter({ $0.replay == .http }) { try watchReplies() }
             let addresses = Set(new.map(\.endpoint.address)).sorted()
-            synAckTap = try SynAckTap(interface: interface, vips: addresses)
+            if synAckTap == nil || addresses != Set(former.map(\.endpoint.address)).sorted() {
+                synAckTap = try SynAckTap(interface: interface, vips: addresses)
+            }
         } catch {
             report(.failed("\(error)"))
         }
+    }
+
+    /// The next watch listens before the one in use goes: a reply that is missed cannot be taken over.
+    private func watchReplies() throws {
+        let next = try ReplyWatch(interface: interface, services: services)
+        if var old = replies {
+            tell(try old.read() + old.due(.never))
+            try poller.remove(old.descriptor)
+        }
+        replies = next
+        if let next { try poller.add(next.descriptor, token: Token.replies.rawValue) }
     }
 
     private func status() -> DataStatus {

@@ -104,6 +104,10 @@ extension DirectorConfiguration {
         public var http: HTTPReplay
         /// `forwarding`: which frames go to the whole group. Name of a module; default `selective`.
         public var forwarding: String
+        /// `timeouts`: how long its flows may be idle.
+        public var timeouts: Timeouts
+        /// `reset_on_timeout`: whether both ends of a flow that times out are sent an RST. true or false; default false.
+        public var resetOnTimeout: Bool
 
         public init(
             name: String,
@@ -113,7 +117,9 @@ extension DirectorConfiguration {
             persistence: Persistence? = nil,
             replay: ReplayPolicy = .none,
             http: HTTPReplay = HTTPReplay(),
-            forwarding: String = "selective"
+            forwarding: String = "selective",
+            timeouts: Timeouts = Timeouts(),
+            resetOnTimeout: Bool = false
         ) {
             self.name = name
             self.address = address
@@ -123,6 +129,8 @@ extension DirectorConfiguration {
             self.replay = replay
             self.http = http
             self.forwarding = forwarding
+            self.timeouts = timeouts
+            self.resetOnTimeout = resetOnTimeout
         }
     }
 

@@ -168,7 +168,11 @@ extension DirectorConfiguration.Service {
             },
             replay: replay,
             http: http,
-            forwarding: forwarding
+            forwarding: forwarding,
+            timeouts: entry.section("timeouts", keys: DirectorConfiguration.Timeouts.keys) {
+                DirectorConfiguration.Timeouts(section: $0)
+            },
+            resetOnTimeout: entry.value("reset_on_timeout", .flag, default: false)
         )
     }
 }

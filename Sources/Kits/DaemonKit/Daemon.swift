@@ -30,10 +30,18 @@ public enum Daemon {
     }
 
     /// Runs until SIGTERM or SIGINT.
-    public static func run(_ service: any Service, logger: Logger) async throws {
+    ///
+    /// - Parameter onHangup: called for each SIGHUP; nil: SIGHUP ends the program, as it ends any other.
+    public static func run(
+        _ service: any Service, logger: Logger, onHangup: (@Sendable () -> Void)? = nil
+    ) async throws {
+        var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
+            .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)
+        ]
+        if let onHangup { services.append(.init(service: Hangups(handler: onHangup))) }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [.init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)],
+                services: services,
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: logger
             )
@@ -51,5 +59,14 @@ public enum Daemon {
             return error.code == EPERM || error.code == EACCES ? Status.privilegeMissing : Status.failure
         }
         return Status.failure
+    }
+}
+
+/// Hands SIGHUPs on.
+private struct Hangups: Service {
+    let handler: @Sendable () -> Void
+
+    func run() async throws {
+        for await _ in await UnixSignalsSequence(trapping: .sighup).cancelOnGracefulShutdown() { handler() }
     }
 }

@@ -13,17 +13,23 @@ public struct DirectorDaemon: Service {
     private let configuration: DirectorConfiguration
     private let key: ControlPlane.ClusterKey
     private let registry: ModuleRegistry
+    private let source: ConfigurationSource?
+    private let reloads: ReloadRequests
     private let logger: Logger
 
     public init(
         configuration: DirectorConfiguration,
         key: ControlPlane.ClusterKey,
         registry: ModuleRegistry,
+        source: ConfigurationSource? = nil,
+        reloads: ReloadRequests = ReloadRequests(),
         logger: Logger
     ) {
         self.configuration = configuration
         self.key = key
         self.registry = registry
+        self.source = source
+        self.reloads = reloads
         self.logger = logger
     }
 
@@ -35,7 +41,8 @@ public struct DirectorDaemon: Service {
         let runtime = try await loop.submit {
             RealtimeThread.promoteCurrent(priority: 10)
             let runtime = try DirectorRuntime(
-                configuration: configuration, key: key, registry: registry, loop: loop, logger: logger)
+                configuration: configuration, key: key, registry: registry, source: source, loop: loop,
+                logger: logger)
             do {
                 try runtime.start { failure.fail($0) }
             } catch {
@@ -44,12 +51,14 @@ public struct DirectorDaemon: Service {
             }
             return runtime
         }.get()
+        reloads.answer { loop.execute { runtime.reloadBySignal() } }
         logger.notice("baton-director runs on \(configuration.interface)")
         let outcome = try await withGracefulShutdownHandler {
             try await failure.futureResult.map { Result<Void, any Error>.success(()) }.recover { .failure($0) }.get()
         } onGracefulShutdown: {
             failure.succeed(())
         }
+        reloads.answer(nil)
         try await loop.submit { runtime.stop() }.get()
         try await group.shutdownGracefully()
         // Callbacks of the loop's last turn still use it.

@@ -18,11 +18,19 @@ final class DirectorHost {
     let plane: DirectorPlane
     /// How the program sits at the interface: `native` or `generic`.
     let mode: String
-    private let configuration: Configuration.DirectorConfiguration
+    /// Changed by `adopt` alone.
+    var configuration: Configuration.DirectorConfiguration
     private let logger: Logger
-    private let addresses: AddressManager
-    /// A service keeps the number that it has in the pinned maps: flow keys hold it.
-    private(set) var serviceIDs: [ServiceID] = []
+    let addresses: AddressManager
+    /// The numbers of the configured services, in their order.
+    var serviceIDs: [ServiceID] = []
+    /// A service keeps the number that it has in the pinned maps, also when it is away for a while: flow keys hold it.
+    var numbers: [Endpoint: ServiceID] = [:]
+    /// Where the search for a free number begins.
+    var nextNumber: UInt16 = 0
+    /// VIPs that this run has put on the interface, and those that it has told the network of.
+    var addedVIPs: Set<IPAddress> = []
+    var announcedVIPs: Set<IPAddress> = []
     var planRoom = PlanRoom(rows: Int(BATON_PLAN_PLACES) / Int(BATON_PLAN_ROW))
     /// Which of a service's two elements of the map `candidates` is in use.
     var planHalf: [ServiceID: UInt32] = [:]
@@ -31,7 +39,7 @@ final class DirectorHost {
     /// Services whose plan weighs the load of slots.
     var weighing: Set<ServiceID> = []
     /// A service keeps its hash while it is pinned: a restart must not send clients elsewhere.
-    private(set) var secrets: [ServiceID: UInt32] = [:]
+    var secrets: [ServiceID: UInt32] = [:]
 
     init(configuration: Configuration.DirectorConfiguration, logger: Logger) throws {
         self.configuration = configuration
@@ -58,58 +66,7 @@ final class DirectorHost {
         )
         plane = start.plane
         mode = try BPFLink.xdpMode(of: interface.index)?.rawValue ?? "none"
-        try adoptServices()
-    }
-
-    /// Puts the VIPs on the interface and tells the network where they are.
-    func announce() throws {
-        for vip in Set(configuration.services.map(\.address.address)).sorted() {
-            _ = try addresses.add(vip, to: configuration.interface)
-            if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
-        }
-    }
-
-    /// Numbers for the configured services: known ones keep theirs, new ones get free ones, and what is configured no more
-    /// is forgotten by the data plane.
-    func adoptServices() throws {
-        var known: [Endpoint: UInt16] = [:]
-        for entry in try plane.services.entries() {
-            let endpoint = Endpoint(
-                address: IPAddress(contract: entry.key.address), port: UInt16(bigEndian: entry.key.port))
-            if configuration.services.contains(where: { $0.address == endpoint }) {
-                known[endpoint] = entry.value.id
-                keep(entry.value)
-            } else {
-                try plane.services.delete(entry.key)
-            }
-        }
-        var free = (0..<UInt16(Limits.services)).filter { number in !known.values.contains(number) }[...]
-        serviceIDs = configuration.services.map { service in
-            ServiceID(rawValue: known[service.address] ?? free.popFirst() ?? 0)
-        }
-        for id in serviceIDs where secrets[id] == nil {
-            secrets[id] = UInt32(truncatingIfNeeded: try Randomness.number())
-            // The number may have been another service's.
-            try plane.loads.put(UInt32(id.rawValue), baton_loads())
-            try plane.loadCorrections.put(UInt32(id.rawValue), baton_loads())
-        }
-    }
-
-    /// What an earlier run's plan has in the maps is in use until the next plan.
-    private func keep(_ value: baton_service) {
-        let id = ServiceID(rawValue: value.id)
-        let row = Int(BATON_PLAN_ROW)
-        secrets[id] = value.hash_secret
-        planHalf[id] = value.candidates % 2
-        guard value.plan_length > 0 else { return }
-        let start = Int(value.plan_offset) / row
-        planRoom.reserve(start: start, count: (Int(value.plan_length) + row - 1) / row, for: value.id)
-        formerStart[id] = start
-    }
-
-    /// The configured service of a number.
-    func service(_ id: ServiceID) -> Configuration.DirectorConfiguration.Service? {
-        serviceIDs.firstIndex(of: id).map { configuration.services[$0] }
+        try adoptPinnedServices()
     }
 
     // MARK: Slots

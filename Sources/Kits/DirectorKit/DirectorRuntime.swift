@@ -18,15 +18,21 @@ import Wire
 /// Everything in it belongs to its event loop; `@unchecked` only so that it can be handed there. Heartbeats and orders
 /// are worked off in the loop's own callbacks. What walks the flow table runs on a thread of its own.
 final class DirectorRuntime: @unchecked Sendable {
-    let configuration: Configuration.DirectorConfiguration
+    /// What is in force; another one comes by `apply`.
+    var configuration: Configuration.DirectorConfiguration
+    /// What the file says, as far as this director knows.
+    var saved: Configuration.DirectorConfiguration
+    let source: ConfigurationSource?
+    /// The end of the last change of the configuration: the next one waits for it.
+    var lastChange: EventLoopFuture<Void>
     let logger: Logger
     let loop: any EventLoop
     let failures: AuthenticationFailures
     let host: DirectorHost
     var machine: DirectorMachine
     private let key: ControlPlane.ClusterKey
-    private let registry: ModuleRegistry
-    private let walker = NIOThreadPool(numberOfThreads: 1)
+    let registry: ModuleRegistry
+    let walker = NIOThreadPool(numberOfThreads: 1)
     /// Waits for fence commands, several at a time.
     private let fencer = NIOThreadPool(numberOfThreads: 4)
     private var listener: SecureListener?
@@ -37,12 +43,17 @@ final class DirectorRuntime: @unchecked Sendable {
     /// Where each back-end's datagrams came from last.
     private var peers: [IPAddress: Endpoint] = [:]
     private var timer: Scheduled<Void>?
-    private var counting: Scheduled<Void>?
-    /// Methods that an operator has chosen at run time, by the service's name; they end with this process.
-    private var chosenForwarding: [String: String] = [:]
-    private var isCounting = false
-    /// How long the last count of flows took.
-    private var lastCount = TimeAmount.zero
+    /// The next count of flows, and whether one is under way.
+    var counting: Scheduled<Void>?
+    var isCounting = false
+    /// How long the last one took.
+    var lastCount = TimeAmount.zero
+    /// Flows that were forgotten for their idleness.
+    var timedOutFlows: UInt64 = 0
+    private var sampling: RepeatedTask?
+    /// When the counters were read last, for the rates of `batonctl list --rate`.
+    var sampledAt: Instant?
+    var rates: [ServiceID: ServiceRates] = [:]
     private var fatal: (any Error)?
     private var onFatal: (any Error) -> Void = { _ in }
 
@@ -51,10 +62,14 @@ final class DirectorRuntime: @unchecked Sendable {
         configuration: Configuration.DirectorConfiguration,
         key: ControlPlane.ClusterKey,
         registry: ModuleRegistry,
+        source: ConfigurationSource? = nil,
         loop: any EventLoop,
         logger: Logger
     ) throws {
         self.configuration = configuration
+        saved = configuration
+        self.source = source
+        lastChange = loop.makeSucceededVoidFuture()
         self.key = key
         self.registry = registry
         self.loop = loop
@@ -89,12 +104,15 @@ final class DirectorRuntime: @unchecked Sendable {
             handle(.restored(records))
         }
         scheduleCounting()
+        let period = TimeAmount.nanoseconds(RateEstimator.period.nanoseconds)
+        sampling = loop.scheduleRepeatedTask(initialDelay: .zero, delay: period) { [unowned self] _ in self.sampleRates() }
     }
 
     /// Leaves the data plane in place, so that traffic goes on until the next start.
     func stop() {
         timer?.cancel()
         counting?.cancel()
+        sampling?.cancel()
         admin?.close()
         listener?.close()
         datagrams?.close()
@@ -103,7 +121,7 @@ final class DirectorRuntime: @unchecked Sendable {
     }
 
     /// The configuration in the machine's own terms.
-    private func clusterConfiguration() throws -> Cluster.DirectorConfiguration {
+    func clusterConfiguration() throws -> Cluster.DirectorConfiguration {
         let services = try zip(configuration.services, host.serviceIDs).map { service, id in
             guard let policy = registry.dispatch(named: service.policy) else {
                 throw DirectorFailure("service \(service.name): no dispatch policy \(service.policy)")
@@ -145,21 +163,44 @@ final class DirectorRuntime: @unchecked Sendable {
 
     func handle(_ input: DirectorInput) {
         guard fatal == nil else { return }
+        do {
+            try process(input)
+        } catch {
+            fail(error)
+        }
+    }
+
+    /// Carries out what the machine wants, in order.
+    ///
+    /// - Throws: after all the rest, where a plan cannot be had: nothing else rests on it. Any other failure ends the
+    ///   director at once: what comes after it must not be said.
+    func process(_ input: DirectorInput) throws {
         var effects: [DirectorEffect] = []
         machine.handle(input, now: MonotonicClock.now(), into: &effects)
+        var failure: (any Error)?
         for effect in effects {
             do {
                 try perform(effect)
             } catch {
-                logger.critical("\(error)")
-                fatal = error
-                onFatal(error)
-                return
+                guard case .plan = effect else {
+                    fail(error)
+                    throw error
+                }
+                failure = failure ?? error
             }
         }
+        if let failure { throw failure }
     }
 
-    private func perform(_ effect: DirectorEffect) throws {
+    /// Ends the director; the data plane stays for the next start.
+    func fail(_ error: any Error) {
+        guard fatal == nil else { return }
+        logger.critical("\(error)")
+        fatal = error
+        onFatal(error)
+    }
+
+    func perform(_ effect: DirectorEffect) throws {
         switch effect {
         case .send(let message, let id): sessions[id]?.send(message.encodeBody())
         case .close(let id): sessions[id]?.close()
@@ -168,8 +209,7 @@ final class DirectorRuntime: @unchecked Sendable {
         case .publish(let publication): try host.publish(publication)
         case .plan(let service, let plan):
             guard let entry = host.service(service) else { return }
-            let forwarding = registry.forwarding(named: forwarding(of: entry))?().dataPlaneNumber
-            try host.publish(plan, of: service, at: entry.address, forwarding: forwarding ?? 2)
+            try host.publish(plan, of: service, at: entry.address, forwarding: forwardingNumber(of: entry) ?? 2)
         case .fenceCommand(let name, let slot, let address): runFenceCommand(name, slot, address)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
@@ -244,40 +284,10 @@ final class DirectorRuntime: @unchecked Sendable {
         if now.unknownSender > before.unknownSender { failures.record(.peerUnknown, from: peer) }
     }
 
-    // MARK: The flow table
-
-    /// Counting a million flows takes a tenth of a second: never on the control thread.
-    private func scheduleCounting(atOnce: Bool = false) {
-        // Somebody waits for the end of the last flow while a back-end is being drained.
-        let isDraining = machine.drains.contains { $0.phase == .draining }
-        // Where plans weigh loads, what the data plane cannot count is put right sooner, if that is cheap.
-        let usual = host.weighing.isEmpty ? TimeAmount.seconds(30) : max(.seconds(5), lastCount * 20)
-        let pause: TimeAmount = atOnce ? .zero : isDraining ? .milliseconds(500) : min(usual, .seconds(30))
-        counting = loop.scheduleTask(in: pause) { [unowned self] in
-            let (plane, services) = (self.host.plane, self.host.serviceIDs)
-            self.isCounting = true
-            let begun = MonotonicClock.now()
-            self.walker.runIfActive(eventLoop: self.loop) {
-                try FlowWalk.count(plane, services: services)
-            }.whenComplete { result in
-                self.lastCount = .nanoseconds((MonotonicClock.now() - begun).nanoseconds)
-                if case .success(let counts) = result { self.handle(.flows(counts, begun: begun)) }
-                self.isCounting = false
-                self.scheduleCounting()
-            }
-        }
-    }
-
-    /// A drain has begun: counts now, unless a count is under way, whose end makes the next one come soon.
-    func countSoon() {
-        guard !isCounting else { return }
-        counting?.cancel()
-        scheduleCounting(atOnce: true)
-    }
-
     // MARK: Admin
 
     private func answer(_ request: AdminRequest) -> AdminAnswer {
+        if let answer = answerConfiguration(request) ?? answerList(request) { return answer }
         switch request.command {
         case "drain", "undrain", "drain-status": return answerDrain(request) ?? .failure("not a request")
         case "status": return .encoding(status())
@@ -294,37 +304,8 @@ final class DirectorRuntime: @unchecked Sendable {
         case let other:
             return .failure(
                 "unknown command \"\(other)\"; a director knows: status, flows, service-forwarding, drain, undrain, "
-                    + "drain-status")
+                    + "drain-status, " + (Self.configurationCommands + Self.listCommands).joined(separator: ", "))
         }
-    }
-
-    /// The method by which a service is forwarded now.
-    func forwarding(of service: Configuration.DirectorConfiguration.Service) -> String {
-        chosenForwarding[service.name] ?? service.forwarding
-    }
-
-    private func changeForwarding(_ arguments: [String: String]) -> AdminAnswer {
-        guard let name = arguments["name"], let method = arguments["method"] else {
-            return .failure("service-forwarding takes the arguments name and method")
-        }
-        guard let service = configuration.services.first(where: { $0.name == name }) else {
-            let names = configuration.services.map(\.name).joined(separator: ", ")
-            return .failure("no service \"\(name)\"; there are: \(names)")
-        }
-        guard let module = registry.forwarding(named: method)?() else {
-            let names = registry.forwarding.map(\.name).sorted().joined(separator: ", ")
-            return .failure("no forwarding module \"\(method)\"; there are: \(names)")
-        }
-        let former = forwarding(of: service)
-        do {
-            try host.setForwarding(module.dataPlaneNumber, at: service.address)
-        } catch {
-            return .failure("\(error)")
-        }
-        chosenForwarding[name] = method == service.forwarding ? nil : method
-        if method != former { logger.notice("service \(name) is forwarded by \(method) now, not by \(former)") }
-        return .encoding(
-            ServiceForwarding(service: name, forwarding: method, former: former, configured: service.forwarding))
     }
 
     private func status() -> DirectorStatus { StatusReport(runtime: self).make() }

@@ -9,7 +9,7 @@ import Wire
 
 /// Walks the kernel's flow table; on any thread but the control thread.
 enum FlowWalk {
-    /// A flow that is idle for so long does not keep its slot; one that was closed need not wait as long. A client that
+    /// A flow that is idle for so long does not keep its slot, whatever its time-out; one that was closed need not wait as long. A client that
     /// has closed its half may still be served, so the flag alone says nothing.
     private static let idle: UInt64 = 3600 * 1_000_000_000
     private static let closingIdle: UInt64 = 120 * 1_000_000_000
@@ -21,13 +21,37 @@ enum FlowWalk {
     /// A SYN that nothing followed for so long opens nothing any more (IPVS: SYN_RECV).
     private static let handshakeIdle: UInt64 = 60 * 1_000_000_000
 
-    /// Living flows of each slot; and what the data plane has counted wrong is put right.
-    static func count(_ plane: DirectorPlane, services: [ServiceID]) throws -> [SlotFlows] {
+    /// What a walk has found.
+    struct Count: Sendable {
+        var slots: [SlotFlows]
+        /// Flows that were forgotten for their idleness.
+        var timedOut: UInt64
+        /// Those of them whose ends shall know.
+        var resets: [TimedOutFlow]
+    }
+
+    /// Flows forgotten in one walk; the next one finds the others.
+    private static let overdueLimit = 65_536
+
+    /// Living flows of each slot; what the data plane has counted wrong is put right, and what has been idle for too long
+    /// is forgotten.
+    ///
+    /// - Parameter timeouts: by the service's number.
+    static func count(
+        _ plane: DirectorPlane, services: [ServiceID], timeouts: [FlowTimeouts?]
+    ) throws -> Count {
         var counts = [UInt32](repeating: 0, count: Limits.slots)
         var busy = counts
+        var overdue: [(key: baton_flow_key, flow: baton_flow)] = []
         var tallies = try LoadTallies(plane, services: services)
-        let now = MonotonicClock.now().nanoseconds
+        let instant = MonotonicClock.now()
+        let now = instant.nanoseconds
         try plane.flows.forEach { key, flow in
+            if overdue.count < overdueLimit, Int(key.service) < timeouts.count, let limits = timeouts[Int(key.service)],
+                limits.isOver(FlowPhase(key, flow), lastSeen: flow.last_seen_ns, now: instant) {
+                overdue.append((key, flow))
+                return
+            }
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
             let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
@@ -37,10 +61,32 @@ enum FlowWalk {
             guard isClosing || isEstablished || age < handshakeIdle else { return }
             tallies.add(service: key.service, slot: Int(flow.slot), isClosing: isClosing)
         }
+        let forgotten = try forget(overdue, plane, timeouts)
         try tallies.correct(plane)
-        return counts.indices.filter { counts[$0] > 0 }.map {
+        let slots = counts.indices.filter { counts[$0] > 0 }.map {
             SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0], busy: busy[$0])
         }
+        return Count(slots: slots, timedOut: forgotten.count, resets: forgotten.resets)
+    }
+
+    /// Deletes flows, but for those that a frame has come for meanwhile.
+    private static func forget(
+        _ overdue: [(key: baton_flow_key, flow: baton_flow)], _ plane: DirectorPlane, _ timeouts: [FlowTimeouts?]
+    ) throws -> (count: UInt64, resets: [TimedOutFlow]) {
+        var count: UInt64 = 0
+        var resets: [TimedOutFlow] = []
+        for (key, flow) in overdue {
+            guard let present = try plane.flows.get(key), present.last_seen_ns == flow.last_seen_ns,
+                try plane.flows.delete(key)
+            else { continue }
+            count += 1
+            // One whose client has closed it is not idle but over.
+            guard timeouts[Int(key.service)]?.reset == true, FlowPhase(key, flow) == .established else { continue }
+            let client = Endpoint(address: key.clientAddress, port: key.clientPort)
+            let reset = FlowReset(client: client, service: ServiceID(rawValue: key.service))
+            resets.append(TimedOutFlow(slot: SlotID(rawValue: flow.slot), flow: reset))
+        }
+        return (count, resets)
     }
 
     /// What flows are called, as it was when the walk began.

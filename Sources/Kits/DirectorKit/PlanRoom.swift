@@ -37,6 +37,9 @@ struct PlanRoom {
         parts.removeAll { $0.owner == owner && $0.start != first && $0.start != second }
     }
 
+    /// The service is gone.
+    mutating func keepNone(of owner: UInt16) { parts.removeAll { $0.owner == owner } }
+
     private mutating func insert(_ part: Part) {
         let index = parts.firstIndex { $0.start > part.start } ?? parts.count
         parts.insert(part, at: index)

@@ -59,7 +59,7 @@ struct StatusReport {
         return ((try? flows.memoryBytes()) ?? 0) / max(flows.maxEntries, 1)
     }
 
-    private func backends() -> [DirectorStatus.Backend] {
+    func backends() -> [DirectorStatus.Backend] {
         let machine = runtime.machine
         let now = MonotonicClock.now()
         return runtime.configuration.backends.enumerated().map { index, backend in
@@ -95,8 +95,8 @@ struct StatusReport {
                 address: "\(service.address)",
                 policy: service.policyText,
                 replay: service.replay.name,
-                forwarding: runtime.forwarding(of: service),
-                configuredForwarding: service.forwarding,
+                forwarding: service.forwarding,
+                configuredForwarding: runtime.savedForwarding(of: service),
                 framesToOwner: sums[0],
                 framesToGroup: sums[1],
                 copies: copies[0],
@@ -115,6 +115,7 @@ struct StatusReport {
     private func counters() -> [String: UInt64] {
         let sums = (try? runtime.host.plane.counters.sum()) ?? []
         var counters = Dictionary(zip(Self.counterNames, sums)) { first, _ in first }
+        counters["timed_out"] = runtime.timedOutFlows
         if runtime.configuration.fence != nil {
             counters["fence_commands"] = runtime.machine.fenceCommands
             counters["fence_failures"] = runtime.machine.fenceFailures

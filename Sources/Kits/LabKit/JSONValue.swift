@@ -71,6 +71,11 @@ public enum JSONValue: Codable, Sendable, Hashable {
         return members
     }
 
+    public var boolean: Bool? {
+        if case .boolean(let value) = self { return value }
+        return nil
+    }
+
     public var string: String? {
         guard case .string(let value) = self else { return nil }
         return value

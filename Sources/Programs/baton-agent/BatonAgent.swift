@@ -17,9 +17,12 @@ struct BatonAgent: AsyncParsableCommand {
     @Flag(help: "Check the configuration and end; nothing is changed on the machine.")
     var check = false
 
+    @Argument(help: "The configuration file, in the place of --configuration.")
+    var file: String?
+
     func run() async throws {
         do {
-            let file = try AgentConfiguration.load(path, interfaces: MachineInterfaces.names())
+            let file = try AgentConfiguration.load(self.file ?? path, interfaces: MachineInterfaces.names())
             let key = try Daemon.key(file.value.key)
             if check { return }
             let logger = Daemon.logger("baton-agent", level: file.value.logLevel)

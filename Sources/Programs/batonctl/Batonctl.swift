@@ -6,10 +6,12 @@ import ControlPlane
 struct Batonctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "batonctl",
-        abstract: "Asks a Baton daemon what it knows, and drains back-ends.",
+        abstract: "Asks a Baton daemon what it knows, changes its configuration, and drains back-ends.",
         discussion: "See batonctl(8).",
         subcommands: [
-            StatusCommand.self, FlowsCommand.self, ServiceCommand.self, DrainCommand.self, UndrainCommand.self,
+            StatusCommand.self, FlowsCommand.self, ServiceCommand.self, ServerCommand.self, DrainCommand.self,
+            UndrainCommand.self, ListCommand.self, ZeroCommand.self, SetCommand.self, ReloadCommand.self,
+            SaveCommand.self, RestoreCommand.self,
         ]
     )
 

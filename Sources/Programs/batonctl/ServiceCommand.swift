@@ -6,8 +6,10 @@ import ControlPlane
 struct ServiceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "service",
-        abstract: "Changes a service while it runs.",
-        subcommands: [ServiceForwardingCommand.self]
+        abstract: "Adds, changes and takes away services while the director runs.",
+        subcommands: [
+            ServiceAddCommand.self, ServiceEditCommand.self, ServiceDeleteCommand.self, ServiceForwardingCommand.self,
+        ]
     )
 
     @ParentCommand var parent: Batonctl
@@ -17,7 +19,7 @@ struct ServiceForwardingCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "forwarding",
         abstract: "Changes how a service's frames reach owner and backups, from the next frame on.",
-        discussion: "Until the director is restarted: then its configuration rules again."
+        discussion: "Until the director is restarted, or reloads its file; `batonctl save --write` puts it there."
     )
 
     @ParentCommand var parent: ServiceCommand

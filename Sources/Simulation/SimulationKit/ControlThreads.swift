@@ -66,6 +66,8 @@ extension Simulation {
             post(.profile(slot, service, options), to: host, source: 0)
         case .peerReplies(let notices): post(.replies(notices), to: host, source: 0)
         case .sources(let sources): post(.sources(sources), to: host, source: 0)
+        // No flow of the simulation is idle for so long.
+        case .resetConnections: break
         case .timer(let instant):
             node.timerGeneration += 1
             guard instant != .never else { return }

@@ -54,7 +54,7 @@ extension World {
             proceed(start, node)
         case .abortTakeOver(let slot):
             nodes[node].kernel.sockets.removeAll { $0 == slot }
-        case .sources: break
+        case .sources, .resetConnections: break
         case .timer(let instant):
             nodes[node].timerGeneration += 1
             schedule(node, instant)

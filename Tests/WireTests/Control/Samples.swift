@@ -112,6 +112,11 @@ enum Samples {
                 holdOff: .milliseconds(3))),
         .fence(fence),
         .yield(fence),
+        .resetFlows([]),
+        .resetFlows([
+            FlowReset(client: endpoint, service: ServiceID(rawValue: 3)),
+            FlowReset(client: Endpoint(address: address, port: 1), service: ServiceID(rawValue: 0xffff)),
+        ]),
         .protection([]),
         .protection([
             SlotProtection(slot: SlotID(rawValue: 1), phase: .copying, connections: 9, protected: 4, missing: 5),

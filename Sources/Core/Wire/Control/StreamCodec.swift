@@ -31,6 +31,7 @@ extension StreamMessage {
         case .takeOver(let order): order.write(to: &body)
         case .fence(let fence), .yield(let fence): fence.write(to: &body)
         case .protection(let slots): ProtectionCodec.write(slots, to: &body)
+        case .resetFlows(let flows): FlowReset.write(flows, to: &body)
         }
         return body.bytes
     }
@@ -48,6 +49,7 @@ extension StreamMessage {
         case .fence: 9
         case .yield: 20
         case .protection: 32
+        case .resetFlows: 40
         }
     }
 
@@ -78,6 +80,7 @@ extension StreamMessage {
             reader.message = "yield"
             self = .yield(try Fence(from: &reader))
         case 32: self = .protection(try ProtectionCodec.read(from: &reader))
+        case 40: self = .resetFlows(try FlowReset.read(from: &reader))
         default: throw reader.failure("kind", .unknownValue(UInt64(kind)))
         }
         try reader.finish()

@@ -22,6 +22,8 @@ public enum StreamMessage: Hashable, Sendable {
     case fence(Fence)
     /// The operator drains this back-end: be silent at once, say so by a sign, and come back with a new life.
     case yield(Fence)
+    /// Flows have timed out, and the operator wants both ends to know: reset their connections.
+    case resetFlows([FlowReset])
 }
 
 /// The first message of an agent.

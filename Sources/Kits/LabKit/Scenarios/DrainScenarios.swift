@@ -116,7 +116,7 @@ private func drainWait(_ context: ScenarioContext) throws -> Figures {
 }
 
 /// Short downloads without an end, counted and judged.
-private final class SteadyLoad: Sendable {
+final class SteadyLoad: Sendable {
     private struct State {
         var stopped = false
         var done = 0

@@ -8,8 +8,8 @@ final class LineClient {
     let descriptor: Int32
     var pending: [UInt8] = []
 
-    init(lab: Lab, port: UInt16) throws {
-        let address = LabPlan.virtualAddress.ipv4 ?? 0
+    init(lab: Lab, port: UInt16, to host: IPAddress = LabPlan.virtualAddress) throws {
+        let address = host.ipv4 ?? 0
         descriptor = try inNetworkNamespace(lab.plan.namespacePath("client")) {
             let result = clab_tcp_connect(address, port, 0, 0)
             guard result >= 0 else { throw LabError.system("connect", code: -result) }

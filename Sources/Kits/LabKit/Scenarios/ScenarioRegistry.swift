@@ -15,6 +15,10 @@ public enum ScenarioRegistry {
         fenceScenarios,
         ringScenarios,
         resynchronisationScenarios,
+        reloadScenarios,
+        vocabularyScenarios,
+        timeoutScenarios,
+        dayScenarios,
         hostileScenarios,
         benchScenarios,
     ].flatMap { $0 }

@@ -1,0 +1,29 @@
+import Model
+
+/// A flow that has timed out: its owner shall end it at both ends.
+public struct FlowReset: Hashable, Sendable {
+    public var client: Endpoint
+    public var service: ServiceID
+
+    /// In one message: the agent works them off between two heartbeats.
+    public static let limit = 256
+
+    public init(client: Endpoint, service: ServiceID) {
+        self.client = client
+        self.service = service
+    }
+
+    static func write(_ flows: [FlowReset], to writer: inout ControlWriter) {
+        writer.list(flows, limit: limit) { writer, flow in
+            writer.endpoint(flow.client)
+            writer.integer(flow.service.rawValue)
+        }
+    }
+
+    static func read(from reader: inout ControlReader) throws(ControlDecodingError) -> [FlowReset] {
+        reader.message = "resetFlows"
+        return try reader.list("flows", limit: limit) { reader throws(ControlDecodingError) in
+            FlowReset(client: try reader.endpoint("client"), service: ServiceID(rawValue: try reader.integer("service")))
+        }
+    }
+}
