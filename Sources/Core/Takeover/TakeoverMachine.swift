@@ -14,6 +14,7 @@ public struct TakeoverMachine: ~Copyable {
 
     let parameters: TakeoverParameters
     let profile: (Endpoint) -> AdoptionProfile
+    private let only: Set<FlowKey>?
     var work: [Work] = []
     private(set) var places: [FlowKey: Int] = [:]
     private var deadlines = DeadlineHeap()
@@ -24,14 +25,18 @@ public struct TakeoverMachine: ~Copyable {
     private var ready: [Int] = []
     private var readyNext = 0
 
-    /// - Parameter profile: what is known of a service, asked once for each connection.
+    /// - Parameters:
+    ///   - only: the connections that it is about; nil: all of the slot.
+    ///   - profile: what is known of a service, asked once for each connection.
     public init(
         slot: SlotID,
         parameters: TakeoverParameters = TakeoverParameters(),
+        only: Set<FlowKey>? = nil,
         profile: @escaping (Endpoint) -> AdoptionProfile
     ) {
         self.slot = slot
         self.parameters = parameters
+        self.only = only
         self.profile = profile
     }
 
@@ -45,7 +50,7 @@ public struct TakeoverMachine: ~Copyable {
     public mutating func start(tracker: borrowing Tracker, now: Instant, into effects: inout [TakeoverEffect]) {
         figures.startedAt = now
         for handle in tracker.connections(of: slot) {
-            guard let connection = tracker[handle], connection.iss != nil else { continue }
+            guard let connection = tracker[handle], connection.iss != nil, isMeant(connection.flow) else { continue }
             let place = add(handle, connection, now: now)
             if place < parameters.deadlinesAtATime {
                 probe(place, connection, now: now, into: &effects)
@@ -55,6 +60,8 @@ public struct TakeoverMachine: ~Copyable {
         }
         conclude(now: now, into: &effects)
     }
+
+    private func isMeant(_ flow: FlowKey) -> Bool { only?.contains(flow) ?? true }
 
     private mutating func add(
         _ handle: ConnectionHandle,
@@ -85,7 +92,7 @@ public struct TakeoverMachine: ~Copyable {
             } else {
                 vanished(place, tracker: tracker, now: now, into: &effects)
             }
-        } else if !isSettled, places[frame.flow] == nil, let handle = tracker.handle(of: frame.flow),
+        } else if !isSettled, places[frame.flow] == nil, isMeant(frame.flow), let handle = tracker.handle(of: frame.flow),
             let connection = tracker[handle], connection.iss != nil, connection.slot == slot
         {
             let place = add(handle, connection, now: now)

@@ -66,6 +66,8 @@ extension Simulation {
         case .peerHandshake(let slot, let service, let options):
             post(.profile(slot, service, options), to: host, source: 0)
         case .peerReplies(let notices): post(.replies(notices), to: host, source: 0)
+        // No application of the simulation is given time to come back.
+        case .lookForListener, .readopt: break
         case .sources(let sources): post(.sources(sources), to: host, source: 0)
         case .timer(let instant):
             node.timerGeneration += 1
