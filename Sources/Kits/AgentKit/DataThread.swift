@@ -336,6 +336,7 @@ final class DataThread {
         else { return }
         tracker.handle(frame, in: bytes, slot: slot, now: instant)
         runner.received(frame, slot: slot, tracker: tracker, now: MonotonicClock.now())
+        settle(MonotonicClock.now())
     }
 
     private func isGuarded(_ flow: FlowKey) -> Bool {
@@ -351,14 +352,21 @@ final class DataThread {
             try openAnswerTap()
             try releaseTap()
             let flows = try plane.guarded.entries().map { FlowKey($0.key) }.filter { $0.service == service }
+            var unknown = Set(flows)
             for slot in membership.own {
                 let mine = flows.filter { flow in tracker.handle(of: flow).flatMap { tracker[$0]?.slot } == slot }
+                unknown.subtract(mine)
                 guard !mine.isEmpty else { continue }
                 for flow in mine {
                     try destroyer.destroy(flow)
                     try plane.connections.delete(baton_connection_key(flow))
                 }
                 runner.readopt(Set(mine), of: slot, tracker: tracker, profile: profile(of: slot), now: now)
+            }
+            // Nobody can go on with what was never followed: its client is told by its socket's own RST.
+            for flow in unknown {
+                try plane.guarded.delete(baton_connection_key(flow))
+                try destroyer.destroy(flow)
             }
         }
         settle(now)
