@@ -162,6 +162,7 @@ struct AgentTests {
                 check: {kind: none, interval: 1s, timeout: 1s, rise: 1, fall: 100}
               - name: tls
                 check: {interval: 100ms}
+                restart_grace: 2s
               - name: ssh
                 check: {kind: process}
               - name: api
@@ -184,7 +185,7 @@ struct AgentTests {
                     name: "web",
                     check: .init(kind: .none, interval: .seconds(1), timeout: .seconds(1), rise: 1, fall: 100)
                 ),
-                .init(name: "tls", check: .init(interval: .milliseconds(100), timeout: .milliseconds(100))),
+                .init(name: "tls", check: .init(interval: .milliseconds(100), timeout: .milliseconds(100)), restartGrace: .seconds(2)),
                 .init(name: "ssh", check: .init(kind: .process)),
                 .init(
                     name: "api",

@@ -112,7 +112,7 @@ struct SampleTests {
             whole = pieces.joined(separator: line)
         }
         let file = try loadAgent(whole)
-        #expect(file.knownKeys.count == 26)
+        #expect(file.knownKeys.count == 27)
         try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-agent.yaml.5")
     }
 

@@ -52,6 +52,23 @@ struct SeedTests {
         }
     }
 
+    @Test("applications that crash and come back: on their own machine in time, on a backup's else")
+    func seedsRestart() {
+        var total = SimulationCounts()
+        var bad: [String] = []
+        let range = Self.range
+        for seed in range {
+            let simulation = SimulationRun.runRestart(seed: seed)
+            total.add(simulation.counts)
+            if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
+        }
+        print("\(range.count) seeds with restarts: \(total)")
+        #expect(bad.isEmpty, "\(bad.count) of \(range.count): \(bad.prefix(5))")
+        #expect(total.whole > range.count, "hardly a whole reply: \(total)")
+        #expect(total.readopted > range.count / 10, "hardly a connection came back: \(total)")
+        #expect(total.adopted - total.readopted > range.count / 20, "hardly a backup was needed: \(total)")
+    }
+
     @Test("a seed with HTTP replays exactly", arguments: [3, 71, 1009] as [UInt64])
     func replayHTTP(seed: UInt64) {
         var tellings: [[String]] = [[], []]

@@ -161,7 +161,8 @@ final class TakeoverFixture {
         var at = 0
         while at < request.count {
             let end = min(at + 20_000, request.count)
-            send([.ack], at: at, Array(request[at..<end]), timestamps: later, port: port)
+            let flags: TCPFlags = end == request.count ? [.ack, .psh] : [.ack]
+            send(flags, at: at, Array(request[at..<end]), timestamps: later, port: port)
             at = end
         }
     }

@@ -79,7 +79,7 @@ struct ResynchroniserTests {
         let pair = Pair { $0.connections = 1000 }
         for port in 1...600 as ClosedRange<UInt16> {
             pair.owner.connect(port: port)
-            pair.owner.send([.ack], at: 0, ack: Int(port), pattern(0..<Int(port)), port: port)
+            pair.owner.send([.ack, .psh], at: 0, ack: Int(port), pattern(0..<Int(port)), port: port)
         }
         for start in stride(from: 600, to: 300_600, by: 30_000) {
             pair.owner.send([.ack], at: start, ack: 600, pattern(start..<start + 30_000), port: 600)

@@ -104,11 +104,11 @@ struct TrackerTests {
         #expect(fixture.handle() == first, "it may be a stray one")
         fixture.sendRaw([.ack], sequence: 78, acknowledgment: 901)
         #expect(fixture.handle() != first)
-        #expect(fixture.tracker[first] == nil)
         #expect(try fixture.connection().irs == SequenceNumber(77))
         #expect(try fixture.connection().iss == SequenceNumber(900))
         #expect(fixture.tracker.counters.replaced == 1)
-        #expect(fixture.tracker.journalBytesInUse == 0)
+        // The old one is kept for a while, for the new one may be forged (HostileFrameTests).
+        #expect(fixture.tracker[first] != nil)
     }
 
     // MARK: RST and FIN

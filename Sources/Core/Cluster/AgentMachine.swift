@@ -110,6 +110,10 @@ public struct AgentMachine: Sendable {
         public var handshake: HandshakeOptions?
         var passes = 0
         var failures = 0
+        /// Its application has crashed, and may come back.
+        var restart: Restart?
+        /// When its last crashes were, the latest last.
+        var crashes: [Instant] = []
     }
 
     /// - Parameter seed: for the lives; must differ from start to start.
@@ -142,6 +146,7 @@ public struct AgentMachine: Sendable {
         case .listenerClosed(let service): listenerClosed(service, into: &effects)
         case .applicationCrashed(let service): crashed(service, hadConnections: true, now: now, into: &effects)
         case .listenerCrashed(let service): crashed(service, hadConnections: false, now: now, into: &effects)
+        case .listenerFound(let service): listenerFound(service, now: now, into: &effects)
         case .handshake(let service, let options):
             if let index = index(of: service) { services[index].handshake = options }
         case .load(let value): load = value
@@ -182,6 +187,7 @@ public struct AgentMachine: Sendable {
         case .open: break
         }
         if now >= nextHeartbeat { beat(now: now, into: &effects) }
+        awaitRestarts(now: now, into: &effects)
         advanceOrders(now: now, into: &effects)
         watchLease(now: now, into: &effects)
     }
@@ -195,6 +201,7 @@ public struct AgentMachine: Sendable {
         case .open: break
         }
         next = min(next, nextHeartbeat)
+        for service in services { next = min(next, service.restart?.nextLook ?? .never) }
         for order in orders where !order.started {
             for waiting in order.contenders where !waiting.acknowledged && waiting.until > now {
                 next = min(next, waiting.until)
@@ -245,6 +252,7 @@ public struct AgentMachine: Sendable {
             precondition(fenced, "without a confirmed slot nothing may leave from the VIPs")
             precondition(lease == .none && orders.isEmpty && settled.isEmpty)
             precondition(membership == GroupMembership())
+            precondition(services.allSatisfy { $0.restart == nil }, "a life that is over waits for nothing")
         case .member(let slot):
             precondition(!fenced && director != nil && table != nil)
             precondition(membership.own.contains(slot), "the own group must be heard")

@@ -252,6 +252,7 @@ extension AgentMachine {
         for report in settled { effects.append(.abortTakeOver(report.slot)) }
         orders = []
         settled = []
+        for index in services.indices { services[index].restart = nil }
         setMembership(GroupMembership(), into: &effects)
         effects.append(.log(.slotLost(lost, reason)))
         switch session {

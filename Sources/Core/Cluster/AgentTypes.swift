@@ -23,11 +23,14 @@ public struct AgentService: Hashable, Sendable {
     public var rise: Int
     /// Checks that must fail in a row before it is down.
     public var fall: Int
+    /// How long a crashed application may take to be back before a backup is let at its connections; zero: not at all.
+    public var restartGrace: Interval
 
-    public init(name: String, rise: Int = 2, fall: Int = 3) {
+    public init(name: String, rise: Int = 2, fall: Int = 3, restartGrace: Interval = .zero) {
         self.name = name
         self.rise = rise
         self.fall = fall
+        self.restartGrace = restartGrace
     }
 }
 
@@ -51,6 +54,8 @@ public enum AgentInput: Sendable {
     case applicationCrashed(service: String)
     /// A process died that listened for the service; no established connection was seen to die with it.
     case listenerCrashed(service: String)
+    /// The answer to the effect `lookForListener`, when there is one.
+    case listenerFound(service: String)
     /// The SYN-ACK options of a local service.
     case handshake(service: String, HandshakeOptions)
     /// Load in thousandths.
@@ -107,6 +112,10 @@ public enum AgentEffect: Hashable, Sendable {
     case startTakeOver(TakeOverStart)
     /// Stop, and forget the slot's connections; no report has to follow.
     case abortTakeOver(SlotID)
+    /// Look whether the service's application listens again; answered by `listenerFound`, or not at all.
+    case lookForListener(String)
+    /// Adopt the connections that a crash of the service's application has cut off, here and now.
+    case readopt(String)
     /// The services as the director has them; the VIPs belong on `lo` from now on.
     case services([ServiceDescription])
     /// The SYN-ACK options of a predecessor's service, for the tracker.
@@ -178,6 +187,10 @@ public enum AgentEvent: Hashable, Sendable {
     case serviceUp(String)
     case serviceDown(String)
     case serviceCrashed(String)
+    /// It has crashed, and is given the time to come back.
+    case restartAwaited(String, Interval)
+    /// It is back within that time, which has passed so far.
+    case restarted(String, after: Interval)
     /// A datagram was dropped: old, of another life, or of a stranger.
     case datagramDropped(from: BackendID)
     /// A message that does not fit the state; it was ignored.

@@ -36,13 +36,21 @@ extension TakeoverMachine {
         }
         // The client would join what it has behind a hole to whatever comes before it: right only within a body that is
         // shown to be the same.
-        if work[place].hasHole, !replay.isInsideBody(acknowledged: connection.sndUna) { return .reset(.replyUnknown) }
+        let isSilent = !tellsHoles(place, connection)
+        let mayHaveHole = work[place].hasHole || isSilent && replay.request?.headEnd != nil
+        if mayHaveHole, !replay.isInsideBody(acknowledged: connection.sndUna) { return .reset(.replyUnknown) }
         work[place].plan = ReplayPlan(
             clientOrigin: Int64(clamping: replay.start),
             replyOrigin: Int64(clamping: replay.replyStart),
             check: SpliceCheck(replay: replay)
         )
         return trial(place, connection, replay, tracker: tracker, mayRewrite: true)
+    }
+
+    /// Without SACK a client says nothing of the bytes that it has behind a hole.
+    private func tellsHoles(_ place: Int, _ connection: borrowing BackupConnection) -> Bool {
+        let isPermitted = connection.client.sackPermitted
+        return isPermitted && work[place].profile.server?.sackPermitted ?? false
     }
 
     // MARK: Trial

@@ -6,16 +6,34 @@ import Wire
 
 extension TakeoverMachine {
     /// A RST at exactly what the client expects next, which alone it obeys (RFC 5961 3.2).
-    func reset(_ item: borrowing Work, _ connection: borrowing BackupConnection) -> [UInt8] {
+    ///
+    /// - Parameter place: of the client's RCV.NXT, where it is another than what is known.
+    func reset(
+        _ item: borrowing Work,
+        _ connection: borrowing BackupConnection,
+        at place: SequenceNumber? = nil
+    ) -> [UInt8] {
         let further = Int(truncatingIfNeeded: item.sndUna(connection) - item.plan.replyPlace(connection.sndUna))
+        let known = connection.acknowledged ?? SequenceNumber(0)
         return TCPPacket(
             from: connection.flow.service,
             to: connection.flow.client,
-            sequence: (connection.acknowledged ?? SequenceNumber(0)).advanced(by: further),
+            sequence: place ?? known.advanced(by: further),
             acknowledgment: connection.clientNext,
             flags: [.rst, .ack],
             window: 0
         ).encode()
+    }
+
+    /// Both places where the client may be, if it has said another one than what is known.
+    private func sendResets(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        into effects: inout [TakeoverEffect]
+    ) {
+        effects.append(.sendToClient(reset(work[place], connection)))
+        guard let below = work[place].below else { return }
+        effects.append(.sendToClient(reset(work[place], connection, at: below)))
     }
 
     /// Tells the client that it is over.
@@ -30,7 +48,7 @@ extension TakeoverMachine {
         enter(.resetting, place, now: now)
         work[place].repeats = 0
         work[place].interval = parameters.resetInterval
-        effects.append(.sendToClient(reset(work[place], connection)))
+        sendResets(place, connection, into: &effects)
         if parameters.resetRepeats > 0 {
             schedule(place, now + parameters.resetInterval)
         } else {
@@ -44,7 +62,7 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        effects.append(.sendToClient(reset(work[place], connection)))
+        sendResets(place, connection, into: &effects)
         work[place].repeats += 1
         guard work[place].repeats < parameters.resetRepeats else {
             finish(place, into: &effects)

@@ -14,6 +14,7 @@ public struct TakeoverMachine: ~Copyable {
 
     let parameters: TakeoverParameters
     let profile: (Endpoint) -> AdoptionProfile
+    private let only: Set<FlowKey>?
     var work: [Work] = []
     private(set) var places: [FlowKey: Int] = [:]
     private var deadlines = DeadlineHeap()
@@ -24,14 +25,18 @@ public struct TakeoverMachine: ~Copyable {
     private var ready: [Int] = []
     private var readyNext = 0
 
-    /// - Parameter profile: what is known of a service, asked once for each connection.
+    /// - Parameters:
+    ///   - only: the connections that it is about; nil: all of the slot.
+    ///   - profile: what is known of a service, asked once for each connection.
     public init(
         slot: SlotID,
         parameters: TakeoverParameters = TakeoverParameters(),
+        only: Set<FlowKey>? = nil,
         profile: @escaping (Endpoint) -> AdoptionProfile
     ) {
         self.slot = slot
         self.parameters = parameters
+        self.only = only
         self.profile = profile
     }
 
@@ -45,7 +50,7 @@ public struct TakeoverMachine: ~Copyable {
     public mutating func start(tracker: borrowing Tracker, now: Instant, into effects: inout [TakeoverEffect]) {
         figures.startedAt = now
         for handle in tracker.connections(of: slot) {
-            guard let connection = tracker[handle], connection.iss != nil else { continue }
+            guard let connection = tracker[handle], connection.iss != nil, isMeant(connection.flow) else { continue }
             let place = add(handle, connection, now: now)
             if place < parameters.deadlinesAtATime {
                 probe(place, connection, now: now, into: &effects)
@@ -55,6 +60,8 @@ public struct TakeoverMachine: ~Copyable {
         }
         conclude(now: now, into: &effects)
     }
+
+    private func isMeant(_ flow: FlowKey) -> Bool { only?.contains(flow) ?? true }
 
     private mutating func add(
         _ handle: ConnectionHandle,
@@ -80,12 +87,14 @@ public struct TakeoverMachine: ~Copyable {
     ) {
         guard figures.startedAt != nil else { return }
         if let place = places[frame.flow], work[place].state != .over {
-            if let connection = tracker[work[place].handle] {
+            if isOfTwin(frame.flow, place, tracker: tracker, now: now, into: &effects) {
+                // Not what is probed; `isOfTwin` has done what there is to do.
+            } else if let connection = tracker[work[place].handle] {
                 take(frame, place, connection, tracker: tracker, now: now, into: &effects)
             } else {
                 vanished(place, tracker: tracker, now: now, into: &effects)
             }
-        } else if !isSettled, places[frame.flow] == nil, let handle = tracker.handle(of: frame.flow),
+        } else if !isSettled, places[frame.flow] == nil, isMeant(frame.flow), let handle = tracker.handle(of: frame.flow),
             let connection = tracker[handle], connection.iss != nil, connection.slot == slot
         {
             let place = add(handle, connection, now: now)
@@ -93,6 +102,30 @@ public struct TakeoverMachine: ~Copyable {
             if work[place].state == .probing { probe(place, connection, now: now, into: &effects) }
         }
         conclude(now: now, into: &effects)
+    }
+
+    /// While it is probed, a flow is the connection that its client's frames fit: after two of them in a row, that one is
+    /// probed instead. So who has forged a handshake, before or just now, takes the client from nobody. The time that
+    /// the client is given stays the same.
+    private mutating func isOfTwin(
+        _ flow: FlowKey,
+        _ place: Int,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) -> Bool {
+        guard work[place].state == .probing, let handle = tracker.handle(of: flow) else { return false }
+        guard handle != work[place].handle else {
+            work[place].strays = 0
+            return false
+        }
+        guard let connection = tracker[handle], connection.iss != nil, connection.slot == slot else { return false }
+        work[place].strays += 1
+        if work[place].strays >= 2 || tracker[work[place].handle] == nil {
+            work[place] = Work(handle: handle, flow: flow, profile: work[place].profile, now: work[place].since)
+            probe(place, connection, now: now, into: &effects)
+        }
+        return true
     }
 
     /// What the data plane says of a connection.
@@ -178,8 +211,12 @@ public struct TakeoverMachine: ~Copyable {
     ) {
         // A RST that ended the connection has ended the tracker's record too; this one did not.
         guard frame.flags.contains(.ack), !frame.flags.contains(.rst) else { return }
-        // The tracker has gone along with this ACK; an older one on its way says nothing new.
-        guard frame.acknowledgment == connection.acknowledged else { return }
+        // The tracker has gone along with this ACK; an older one on its way says nothing new, but for a RST.
+        guard let known = connection.acknowledged, frame.acknowledgment == known else {
+            goBack(frame, place, connection, into: &effects)
+            return
+        }
+        work[place].below = nil
         work[place].hasHole = frame.hasHole
         work[place].rightEdge = connection.sndUna + work[place].bytes(ofWindow: frame.window, connection.client)
         switch work[place].state {
@@ -192,6 +229,24 @@ public struct TakeoverMachine: ~Copyable {
             effects.append(.sendToClient(reset(work[place], connection)))
         case .waiting, .trying, .adopting, .replaying, .over:
             break
+        }
+    }
+
+    /// The client may never have had what was taken for acknowledged (a forged ACK). It cannot be served, but a RST at the
+    /// place that it names ends it; if the frame was only late, that is below its window, and it does not answer.
+    private mutating func goBack(
+        _ frame: TCPFrame,
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        into effects: inout [TakeoverEffect]
+    ) {
+        guard let known = connection.acknowledged, known.isAfter(frame.acknowledgment) else { return }
+        switch work[place].state {
+        case .probing: work[place].below = frame.acknowledgment
+        case .resetting:
+            work[place].below = frame.acknowledgment
+            effects.append(.sendToClient(reset(work[place], connection, at: frame.acknowledgment)))
+        case .waiting, .trying, .adopting, .replaying, .over: break
         }
     }
 
@@ -332,7 +387,8 @@ public struct TakeoverMachine: ~Copyable {
         case .probing:
             if now - work[place].since >= parameters.probeTimeout {
                 // Silent, but it may hear: the RST is right if nothing of the dead server came after its last ACK.
-                let cause = obstacle(to: connection, work[place].profile) ?? .probeUnanswered
+                let silent: ResetCause = work[place].below == nil ? .probeUnanswered : .acknowledgmentImpossible
+                let cause = obstacle(to: connection, work[place].profile) ?? silent
                 reset(place, connection, cause, now: now, into: &effects)
             } else {
                 probe(place, connection, now: now, into: &effects)

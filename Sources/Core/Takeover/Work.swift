@@ -49,6 +49,11 @@ struct Work {
     var hasHole = false
     /// The ACK of its last frame, while it is probed.
     var heard: SequenceNumber?
+    /// What its last frame has acknowledged, where that is less than is known: no client goes back, so either the frame
+    /// is late, or what is known is wrong.
+    var below: SequenceNumber?
+    /// Frames in a row of another connection of the same flow.
+    var strays = 0
 
     // Places in the client's stream count from the IRS + 1 of the adoption; a FIN counts as one byte.
 

@@ -40,6 +40,12 @@ public struct BackupConnection {
     /// A SYN for the same flow that has not proved yet that it is a connection.
     var rival: RivalSYN?
     var generation: UInt32
+    /// The place of the connection that this one has displaced, or is displaced by.
+    var twin = Self.noTwin
+    /// Not the flow's connection at present: its twin is.
+    var isDisplaced = false
+
+    static let noTwin: Int32 = -1
 
     /// Client bytes that are there, contiguous from IRS + 1; of an unprotected connection: that were seen.
     public var journalLength: UInt64 { journal.length }

@@ -53,7 +53,8 @@ extension Tracker {
     }
 
     private func summary(_ place: Int, slot: SlotID, activeWithin: Interval?, now: Instant) -> ConnectionSummary? {
-        guard connections[place]?.slot == slot, let connection = connections[place], connection.iss != nil else {
+        guard connections[place]?.slot == slot, let connection = connections[place], connection.iss != nil, !connection.isDisplaced
+        else {
             return nil
         }
         let idle = max(now - connection.lastSeen, .zero)

@@ -46,9 +46,11 @@ extension Tracker {
         var counts = slots.map { _ in Census() }
         guard !slots.isEmpty else { return counts }
         for place in connections.indices {
-            guard let slot = connections[place]?.slot, let index = slots.firstIndex(of: slot) else { continue }
+            guard let connection = connections[place], !connection.isDisplaced,
+                let index = slots.firstIndex(of: connection.slot)
+            else { continue }
             counts[index].connections += 1
-            if connections[place]?.holeSince != nil { counts[index].incomplete += 1 }
+            if connection.holeSince != nil { counts[index].incomplete += 1 }
             if isProtected(place) { counts[index].protected += 1 }
         }
         return counts

@@ -20,7 +20,7 @@ public struct Tracker: ~Copyable {
 
     var connections: [BackupConnection?] = []
     private var free: [Int] = []
-    private var index: FlowIndex
+    var index: FlowIndex
     var store: ChunkStore
     var ranges: RangeStore
     private var generation: UInt32 = 0
@@ -71,20 +71,18 @@ public struct Tracker: ~Copyable {
             handleSYN(frame, payload, slot: slot, place: place, now: now)
             return
         }
-        guard var place, var connection = connections[place] else {
+        guard var place, let known = connections[place] else {
             counters.unknown &+= 1
             return
         }
-        if let rival = connection.rival, isOf(rival, frame, connection) {
-            let flow = connection.flow
-            remove(place: place, counting: \.replaced)
-            create(flow, irs: rival.irs, rival.options, rival.timestamps, slot: slot, now: now)
-            guard let new = find(flow), let fresh = connections[new] else { return }
-            place = new
-            connection = fresh
+        if let rival = known.rival, isOf(rival, frame, known) {
+            place = displace(place, by: rival, slot: slot, now: now) ?? place
+        } else {
+            place = choose(place, for: frame)
         }
+        guard var connection = connections[place] else { return }
         if frame.flags.contains(.rst) {
-            if isObeyed(frame, connection) { remove(place: place, counting: \.reset) } else { counters.unfitting &+= 1 }
+            if isObeyed(frame, connection) { end(place, counting: \.reset) } else { counters.unfitting &+= 1 }
             return
         }
         handleSegment(frame, payload, slot: slot, &connection, now: now)
@@ -100,7 +98,8 @@ public struct Tracker: ~Copyable {
         now: Instant
     ) {
         if let place, var connection = connections[place] {
-            guard connection.irs != frame.sequence && connection.iss == nil else {
+            // A rival is remembered without the data of its SYN.
+            guard connection.irs != frame.sequence && connection.iss == nil && frame.payloadLength > 0 else {
                 meet(frame, slot: slot, &connection, now: now)
                 connections[place] = connection
                 return
@@ -255,6 +254,8 @@ public struct Tracker: ~Copyable {
         if let fin = connection.finOffset, end > Int64(bitPattern: fin) { lose(&connection, .conflictingBytes) }
         let length = Int64(bitPattern: connection.journalLength)
         connection.clientSent = max(connection.clientSent, UInt64(end))
+        // Garbage or a byte of the stream, nobody can say: it stays missing until the owner or the client gives it.
+        if connection.unprotected == nil, end > length, isGarbage(frame, payload) { return }
         if connection.unprotected == nil, end > length || !isKeepalive(frame) {
             keep(frame, payload, start: start, end: end, &connection)
         }
@@ -301,6 +302,12 @@ public struct Tracker: ~Copyable {
         }
     }
 
+    /// The garbage of a keepalive is a byte of zero that pushes nothing. A client that asks about a closed window with such a
+    /// byte of its own loses its protection where the byte is not sent again; it is one in 256.
+    private func isGarbage(_ frame: TCPFrame, _ payload: UnsafeRawBufferPointer) -> Bool {
+        isKeepalive(frame) && !frame.flags.contains(.psh) && payload.first == 0
+    }
+
     /// A keepalive may carry one byte of garbage where the last byte was (RFC 9293 3.8.4; Windows sends such).
     private func isKeepalive(_ frame: TCPFrame) -> Bool {
         frame.payloadLength == 1 && !frame.flags.contains(.fin)
@@ -321,7 +328,7 @@ public struct Tracker: ~Copyable {
 
     /// A server obeys a RST at exactly RCV.NXT (RFC 5961 3.2). That may be anywhere up to what the client has sent,
     /// where the tap missed bytes. Elsewhere the connection lives on; if it does not, the probe will tell.
-    private func isObeyed(_ frame: TCPFrame, _ connection: BackupConnection) -> Bool {
+    func isObeyed(_ frame: TCPFrame, _ connection: BackupConnection) -> Bool {
         let start = connection.place(of: frame.sequence)
         let length = Int64(bitPattern: connection.journalLength)
         let end = Int64(bitPattern: max(connection.clientSent, connection.journalLength))
@@ -360,7 +367,9 @@ public struct Tracker: ~Copyable {
     /// The connections of a slot, in the order of their places. Looks at the whole table.
     public func connections(of slot: SlotID) -> [ConnectionHandle] {
         connections.indices.compactMap { place in
-            guard let connection = connections[place], connection.slot == slot else { return nil }
+            guard let connection = connections[place], connection.slot == slot, !connection.isDisplaced else {
+                return nil
+            }
             return ConnectionHandle(index: place, generation: connection.generation)
         }
     }
@@ -386,15 +395,27 @@ public struct Tracker: ~Copyable {
         handshakes.removeAll { $0.slot == slot }
     }
 
+    /// Removes the connection of a flow, and the twin that it may have.
     mutating func remove(place: Int, counting counter: WritableKeyPath<TrackerCounters, UInt64>?) {
+        guard let connection = connections[place] else { return }
+        removeOne(place)
+        if !connection.isDisplaced, connection.twin != BackupConnection.noTwin { removeOne(Int(connection.twin)) }
+        if let counter { counters[keyPath: counter] &+= 1 }
+    }
+
+    mutating func removeOne(_ place: Int) {
         guard var connection = connections[place] else { return }
-        index.remove(connection.flow, at: place) { connections[$0]?.flow ?? connection.flow }
+        if !connection.isDisplaced {
+            index.remove(connection.flow, at: place) { connections[$0]?.flow ?? connection.flow }
+        }
+        if connection.twin != BackupConnection.noTwin {
+            connections[Int(connection.twin)]?.twin = BackupConnection.noTwin
+        }
         connection.journal.release(to: &store, &ranges)
         conversations.close(&connection.conversation)
         connections[place] = nil
         free.append(place)
         count -= 1
-        if let counter { counters[keyPath: counter] &+= 1 }
     }
 
     // MARK: Expiry
@@ -404,7 +425,7 @@ public struct Tracker: ~Copyable {
         for _ in 0..<min(limit, connections.count) {
             sweepPlace = sweepPlace + 1 < connections.count ? sweepPlace + 1 : 0
             guard let connection = connections[sweepPlace] else { continue }
-            if now - connection.lastSeen > timeout(of: connection) { remove(place: sweepPlace, counting: \.expired) }
+            if now - connection.lastSeen > timeout(of: connection) { end(sweepPlace, counting: \.expired) }
         }
     }
 
@@ -418,7 +439,7 @@ public struct Tracker: ~Copyable {
     mutating func evict() {
         for _ in 0..<min(64, connections.count) {
             sweepPlace = sweepPlace + 1 < connections.count ? sweepPlace + 1 : 0
-            if let connection = connections[sweepPlace], connection.iss == nil {
+            if let connection = connections[sweepPlace], connection.iss == nil || connection.isDisplaced {
                 remove(place: sweepPlace, counting: \.evicted)
                 return
             }

@@ -12,13 +12,23 @@ extension Tracker {
             live += 1
             chunks += connection.journal.chunkCount(in: store)
             pieces += connection.journal.checkInvariants(ranges)
-            precondition(find(connection.flow) == place, "\(connection.flow) is not found at its place")
+            precondition(
+                (find(connection.flow) == place) != connection.isDisplaced,
+                "\(connection.flow) is not found at its place"
+            )
+            precondition(isPaired(connection, place), "\(connection.flow) and its twin do not know each other")
             check(connection)
         }
         precondition(live == count, "\(live) connections, but \(count) are counted")
         precondition(chunks == store.chunksInUse, "\(chunks) chunks held, but \(store.chunksInUse) in use")
         precondition(pieces == ranges.used, "\(pieces) pieces held, but \(ranges.used) in use")
         store.checkInvariants()
+    }
+
+    private func isPaired(_ connection: BackupConnection, _ place: Int) -> Bool {
+        guard connection.twin != BackupConnection.noTwin else { return !connection.isDisplaced }
+        guard let twin = connections[Int(connection.twin)] else { return false }
+        return twin.twin == Int32(place) && twin.flow == connection.flow && twin.isDisplaced != connection.isDisplaced
     }
 
     private func check(_ connection: BackupConnection) {

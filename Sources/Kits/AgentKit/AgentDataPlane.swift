@@ -22,6 +22,9 @@ struct AgentDataPlane {
     private let folder: String
     private let tracingLinks: [BPFLink]
 
+    /// What the agent itself sends from a VIP bears this firewall mark.
+    static let ownMark: UInt32 = 0xba70_c0d1
+
     /// The tracepoints' programs, and the names of their pins.
     private static let tracing = [("exit", "agent_exit"), ("guard", "agent_guard")]
 
@@ -138,6 +141,7 @@ private final class LoadedAgentObject {
         try handle.setMaxEntries(of: "connections", connectionsLimit)
         try handle.setConstant("own_netns_inode", namespace)
         try handle.setConstant("tun_interface", tun)
+        try handle.setConstant("agent_mark", AgentDataPlane.ownMark)
         _ = try handle.load(
             pinningMapsIn: folder,
             layoutVersion: UInt32(BATON_LAYOUT_VERSION),

@@ -25,6 +25,10 @@ extension AgentEvent {
         case .serviceUp(let name): logger.notice("service \(name) is up")
         case .serviceDown(let name): logger.warning("service \(name) is down")
         case .serviceCrashed(let name): logger.warning("the application of service \(name) has crashed")
+        case .restartAwaited(let name, let grace):
+            logger.notice("the application of service \(name) is given \(grace.milliseconds) ms to come back")
+        case .restarted(let name, let after):
+            logger.notice("the application of service \(name) is back after \(after.milliseconds) ms")
         case .datagramDropped: logger.debug("an old datagram was dropped")
         case .unexpectedMessage(let what): logger.debug("ignored: \(what)")
         case .limitReached(let what): logger.error("limit reached: \(what)")

@@ -52,7 +52,10 @@ final class AgentRuntime: @unchecked Sendable {
             name: configuration.name,
             mac: host.interface.address,
             address: host.address,
-            services: configuration.services.map { AgentService(name: $0.name, rise: $0.check.rise, fall: $0.check.fall) }
+            services: configuration.services.map {
+                AgentService(
+                    name: $0.name, rise: $0.check.rise, fall: $0.check.fall, restartGrace: $0.restartGrace)
+            }
         )
         machine = AgentMachine(identity: identity, seed: try Randomness.number())
     }
@@ -156,6 +159,9 @@ final class AgentRuntime: @unchecked Sendable {
             services = new
             try host.setServices(new)
             checks?.set(new.map { ($0.name, $0.endpoint, configuration.check(of: $0.name)) })
+        case .lookForListener(let name): look(for: name)
+        case .readopt(let name):
+            for service in services where service.name == name { host.mailbox.post(.readopt(service.endpoint)) }
         case .peerHandshake(let slot, let service, let options):
             host.mailbox.post(.profile(slot, service, options))
         case .peerReplies(let notices): host.mailbox.post(.replies(notices))
@@ -175,6 +181,11 @@ final class AgentRuntime: @unchecked Sendable {
             return
         }
         handle(.serviceSocketsDestroyed)
+    }
+
+    private func look(for name: String) {
+        guard let service = services.first(where: { $0.name == name }), host.hasListener(service.endpoint) else { return }
+        loop.execute { [weak self] in self?.handle(.listenerFound(service: name)) }
     }
 
     private func schedule(_ instant: Instant) {
@@ -242,6 +253,10 @@ final class AgentRuntime: @unchecked Sendable {
     private func received(_ report: DataReport) {
         switch report {
         case .takeOver(let news): handle(.takeOver(news))
+        case .readopted(let news):
+            let resets = news.resets.reduce(0, +)
+            let counts = "\(news.adopted) of \(news.connections) connections again, \(resets) were reset"
+            logger.notice("\(news.slot): the restarted application has \(counts)")
         case .replies(let notices): handle(.replies(notices))
         case .handshake(let endpoint, let options):
             for service in services where service.endpoint == endpoint {

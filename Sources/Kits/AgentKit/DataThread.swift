@@ -20,6 +20,8 @@ enum DataCommand: Sendable {
     case replies([ReplyNotice])
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
+    /// The application of this address is back after a crash: it gets its connections again.
+    case readopt(Endpoint)
     case sources([SlotSource])
     /// A session with the owner of slots that we back up has opened or closed.
     case peerConnected(BackendID, Bool)
@@ -35,6 +37,8 @@ enum DataCommand: Sendable {
 /// What the data thread tells the control thread.
 enum DataReport: Sendable {
     case takeOver(TakeOverReport)
+    /// Connections that this machine has adopted again.
+    case readopted(TakeOverReport)
     /// A process that served this address died; the address may be a wildcard.
     case applicationCrashed(Endpoint, hadConnections: Bool)
     case listenerClosed(Endpoint)
@@ -70,12 +74,15 @@ final class DataThread {
         case events = 3
         case replies = 4
         case tun = 5
+        case answers = 6
     }
 
     private let poller: Poller
     private let mailbox: Mailbox
     private let tap: GroupTap
     private var synAckTap: SynAckTap?
+    /// Open while connections of this machine are adopted again.
+    private var answerTap: AnswerTap?
     private let tun: TunDevice
     private let trials: Trials
     private var replies: ReplyWatch?
@@ -86,6 +93,7 @@ final class DataThread {
     private var events: BPFRingBuffer?
     private var tracker: Tracker
     private let runner: TakeoverRunner
+    private let destroyer: SocketDestroyer
     private var resynchronisation = Resynchronisation()
     private let report: @Sendable (DataReport) -> Void
     private var membership = Cluster.GroupMembership()
@@ -120,7 +128,9 @@ final class DataThread {
         tracker = Tracker(parameters: parameters, secret: (try Randomness.number(), try Randomness.number()))
         self.tun = tun
         trials = Trials(poller: poller)
-        runner = TakeoverRunner(plane: plane, tun: tun, sender: try RawIPSender(), trials: trials)
+        destroyer = try SocketDestroyer()
+        let sender = try RawIPSender(mark: AgentDataPlane.ownMark)
+        runner = TakeoverRunner(plane: plane, tun: tun, sender: sender, trials: trials)
         try poller.add(mailbox.signal.descriptor, token: Token.mailbox.rawValue)
         try poller.add(tap.descriptor, token: Token.tap.rawValue)
         try poller.add(tun.descriptor, token: Token.tun.rawValue)
@@ -156,6 +166,8 @@ final class DataThread {
             case .events: try events?.consume()
             case .replies:
                 if let news = try replies?.read(), !news.isEmpty { tell(news) }
+            case .answers:
+                try answerTap?.dispatch(max: 512) { bytes, length, at in receivedAnswer(bytes, length, at) }
             case .tun:
                 try tun.read(max: 256) { runner.held($0, tracker: tracker, now: MonotonicClock.now()) }
             }
@@ -202,6 +214,7 @@ final class DataThread {
         for result in trials.takeResults() { runner.tried(result.flow, result.facts, tracker: tracker, now: now) }
         runner.tick(tracker: tracker, now: now)
         settle(now)
+        closeAnswerTap()
         if let again = replies?.due(now), !again.isEmpty { tell(again) }
         resynchronisation.tick(&tracker, now, report)
         if now >= nextSweep {
@@ -216,6 +229,7 @@ final class DataThread {
         for flow in runner.takeInstalled() { tracker.regenerates(flow) }
         for handle in runner.takeForgotten() { tracker.remove(handle) }
         for news in runner.takeReports() { report(.takeOver(news)) }
+        for news in runner.takeReadoptions() { report(.readopted(news)) }
     }
 
     private func attempt(_ body: () throws -> Void) {
@@ -273,7 +287,8 @@ final class DataThread {
             let closed = Instant(nanoseconds: event.time_ns)
             runner.closed(flow, at: closed, tracker: tracker, now: MonotonicClock.now())
             settle(MonotonicClock.now())
-            // An adopted connection of our own is over when its socket is.
+            // An adopted connection of our own is over when its socket is, unless a crash has closed that.
+            guard !isGuarded(flow) else { return }
             if let handle = tracker.handle(of: flow), let slot = tracker[handle]?.slot, membership.own.contains(slot) {
                 tracker.remove(handle)
             }
@@ -299,6 +314,66 @@ final class DataThread {
         report(.applicationCrashed(service, hadConnections: true))
     }
 
+    // MARK: Own connections
+
+    /// While a slot is taken over, the director sends all of its frames to the group; of this machine's own slots the
+    /// answers to probes come to the machine alone.
+    private func openAnswerTap() throws {
+        guard answerTap == nil else { return }
+        let tap = try AnswerTap(interface: interface, address: address, services: services.map(\.endpoint))
+        try poller.add(tap.descriptor, token: Token.answers.rawValue)
+        answerTap = tap
+    }
+
+    private func closeAnswerTap() {
+        guard let tap = answerTap, !runner.isReadopting else { return }
+        attempt { try poller.remove(tap.descriptor) }
+        answerTap = nil
+    }
+
+    private func receivedAnswer(_ bytes: UnsafeRawBufferPointer, _ wireLength: Int, _ instant: Instant) {
+        guard case .segment(let frame) = FrameParser.parse(ethernet: bytes, wireLength: wireLength),
+            frame.payloadLength == 0, SlotID(mark: frame.source) == nil,
+            let handle = tracker.handle(of: frame.flow), let slot = tracker[handle]?.slot, runner.isActive(slot)
+        else { return }
+        tracker.handle(frame, in: bytes, slot: slot, now: instant)
+        runner.received(frame, slot: slot, tracker: tracker, now: MonotonicClock.now())
+        settle(MonotonicClock.now())
+    }
+
+    private func isGuarded(_ flow: FlowKey) -> Bool {
+        (try? plane.guarded.get(baton_connection_key(flow))) != nil
+    }
+
+    /// What the crash of an application has cut off is probed, adopted and replayed here, as a backup would do it. The
+    /// dead sockets go first; the guard keeps their RSTs back, and whatever the kernel says of connections without one.
+    private func readopt(_ service: Endpoint, _ now: Instant) {
+        // The next crash may be near.
+        crashedUntil[service] = nil
+        attempt {
+            try openAnswerTap()
+            try releaseTap()
+            let flows = try plane.guarded.entries().map { FlowKey($0.key) }.filter { $0.service == service }
+            var unknown = Set(flows)
+            for slot in membership.own {
+                let mine = flows.filter { flow in tracker.handle(of: flow).flatMap { tracker[$0]?.slot } == slot }
+                unknown.subtract(mine)
+                guard !mine.isEmpty else { continue }
+                for flow in mine {
+                    try destroyer.destroy(flow)
+                    try plane.connections.delete(baton_connection_key(flow))
+                }
+                runner.readopt(Set(mine), of: slot, tracker: tracker, profile: profile(of: slot), now: now)
+            }
+            // Nobody can go on with what was never followed: its client is told by its socket's own RST.
+            for flow in unknown {
+                try plane.guarded.delete(baton_connection_key(flow))
+                try destroyer.destroy(flow)
+            }
+        }
+        settle(now)
+    }
+
     // MARK: Commands
 
     private func obey(_ command: DataCommand) {
@@ -316,6 +391,7 @@ final class DataThread {
         case .abortTakeOver(let slot):
             runner.abort(slot)
             tracker.drop(slot: slot)
+        case .readopt(let service): readopt(service, MonotonicClock.now())
         case .sources(let sources): resynchronisation.set(sources, MonotonicClock.now())
         case .peerConnected(let owner, let isOpen): resynchronisation.connected(owner, isOpen, MonotonicClock.now())
         case .peerAnswer(let message, let owner):
@@ -356,6 +432,8 @@ final class DataThread {
     }
 
     private func changeMembership(_ new: Cluster.GroupMembership) {
+        // What was ours is no more: nobody here may go on with its connections.
+        for slot in membership.own where !new.own.contains(slot) { runner.abort(slot) }
         for slot in membership.tapped + membership.own where !new.tapped.contains(slot) && !new.own.contains(slot) {
             if !runner.isActive(slot) { tracker.drop(slot: slot) }
         }

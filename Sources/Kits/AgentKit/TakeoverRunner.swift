@@ -17,9 +17,12 @@ final class TakeoverRunner {
         var machine: TakeoverMachine
         let start: TakeOverStart
         let startedAt: Instant
-        init(machine: consuming TakeoverMachine, start: TakeOverStart, now: Instant) {
+        /// Of this machine's own connections, that a crash of their application has cut off: nobody waits for a report.
+        let isOwn: Bool
+        init(machine: consuming TakeoverMachine, start: TakeOverStart, isOwn: Bool, now: Instant) {
             self.machine = machine
             self.start = start
+            self.isOwn = isOwn
             startedAt = now
         }
     }
@@ -32,6 +35,7 @@ final class TakeoverRunner {
     private var forgotten: [ConnectionHandle] = []
     private var installed: [FlowKey] = []
     private var reports: [TakeOverReport] = []
+    private var readoptions: [TakeOverReport] = []
     /// Of all take-overs that are over.
     private(set) var resets = [Int](repeating: 0, count: ResetCause.allCases.count)
     private(set) var adoptedTotal = 0
@@ -49,6 +53,10 @@ final class TakeoverRunner {
     var isBusy: Bool { !runs.isEmpty }
 
     func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
+
+    var isReadopting: Bool { runs.contains { $0.isOwn } }
+
+    func isTakenOver(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot && !$0.isOwn } }
 
     /// When something is due; `.never` without a take-over.
     var nextTick: Instant { runs.compactMap { $0.machine.nextDeadline }.min() ?? .never }
@@ -69,7 +77,26 @@ final class TakeoverRunner {
         return reports
     }
 
+    /// Of connections that the machine has adopted again; those that are over.
+    func takeReadoptions() -> [TakeOverReport] {
+        defer { readoptions.removeAll() }
+        return readoptions
+    }
+
     // MARK: Inputs
+
+    /// Adopts connections of a slot that is this machine's own again; their old sockets are gone.
+    func readopt(
+        _ flows: Set<FlowKey>,
+        of slot: SlotID,
+        tracker: borrowing Tracker,
+        profile: @escaping (Endpoint) -> AdoptionProfile,
+        now: Instant
+    ) {
+        let start = TakeOverStart(slot: slot, epoch: Epoch(rawValue: 0), orderedAt: now)
+        begin(Run(machine: TakeoverMachine(slot: slot, only: flows, profile: profile), start: start, isOwn: true, now: now),
+            tracker: tracker, now: now)
+    }
 
     func start(
         _ start: TakeOverStart,
@@ -77,8 +104,13 @@ final class TakeoverRunner {
         profile: @escaping (Endpoint) -> AdoptionProfile,
         now: Instant
     ) {
-        guard !isActive(start.slot) else { return }
-        let run = Run(machine: TakeoverMachine(slot: start.slot, profile: profile), start: start, now: now)
+        guard !isTakenOver(start.slot) else { return }
+        begin(
+            Run(machine: TakeoverMachine(slot: start.slot, profile: profile), start: start, isOwn: false, now: now),
+            tracker: tracker, now: now)
+    }
+
+    private func begin(_ run: Run, tracker: borrowing Tracker, now: Instant) {
         runs.append(run)
         var effects: [TakeoverEffect] = []
         run.machine.start(tracker: tracker, now: now, into: &effects)
@@ -87,10 +119,11 @@ final class TakeoverRunner {
     }
 
     func received(_ frame: TCPFrame, slot: SlotID, tracker: borrowing Tracker, now: Instant) {
-        guard let run = runs.first(where: { $0.machine.slot == slot }) else { return }
-        var effects: [TakeoverEffect] = []
-        run.machine.received(frame, tracker: tracker, now: now, into: &effects)
-        perform(effects, run, tracker: tracker)
+        for run in runs where run.machine.slot == slot {
+            var effects: [TakeoverEffect] = []
+            run.machine.received(frame, tracker: tracker, now: now, into: &effects)
+            perform(effects, run, tracker: tracker)
+        }
     }
 
     /// Reads what the data plane knows of a connection and lets its machine go on.
@@ -177,10 +210,11 @@ final class TakeoverRunner {
             case .install(let entry):
                 installed.append(entry.flow)
                 attempt {
-                    // What an earlier crash of our own application left must not silence the adopted socket.
-                    try plane.guarded.delete(baton_connection_key(entry.flow))
                     if entry.isChecked { try plane.released.delete(baton_connection_key(entry.flow)) }
                     try plane.connections.put(baton_connection_key(entry.flow), baton_connection(entry))
+                    // What an earlier crash of our own application left must not silence the adopted socket; the entry
+                    // keeps RSTs back from now on.
+                    try plane.guarded.delete(baton_connection_key(entry.flow))
                 }
             case .uninstall(let flow):
                 attempt { try plane.connections.delete(baton_connection_key(flow)) }
@@ -222,7 +256,7 @@ final class TakeoverRunner {
     // MARK: Reports
 
     private func finish(_ run: Run) {
-        tell(run, .finished)
+        if run.isOwn { readoptions.append(report(run, .finished)) } else { tell(run, .finished) }
         count(run.machine.figures)
     }
 
@@ -232,33 +266,35 @@ final class TakeoverRunner {
     }
 
     private func tell(_ run: Run, _ phase: TakeOverReport.Phase) {
+        if !run.isOwn { reports.append(report(run, phase)) }
+    }
+
+    private func report(_ run: Run, _ phase: TakeOverReport.Phase) -> TakeOverReport {
         let figures = run.machine.figures
-        reports.append(
-            TakeOverReport(
-                slot: run.machine.slot,
-                epoch: run.start.epoch,
-                phase: phase,
-                connections: UInt32(figures.connections),
-                adopted: UInt32(figures.adopted),
-                resets: figures.resets.map { UInt32($0) },
-                caughtUpBytes: figures.caughtUpBytes,
-                moments: TakeOverMoments(
-                    ordered: run.start.orderedAt,
-                    started: run.startedAt,
-                    firstProbe: figures.connections > 0 ? run.startedAt : nil,
-                    firstAnswer: figures.firstAnswerAt,
-                    firstAdoption: figures.firstAdoptedAt,
-                    firstReply: figures.firstReplyAt,
-                    firstNewByte: figures.firstNewByteAt,
-                    settled: figures.settledAt,
-                    finished: figures.finishedAt
-                ),
-                times: TakeOverTimes(
-                    response: median(figures.response),
-                    reconstruction: median(figures.reconstruction),
-                    application: median(figures.application),
-                    catchUp: median(figures.catchUp)
-                )
+        return TakeOverReport(
+            slot: run.machine.slot,
+            epoch: run.start.epoch,
+            phase: phase,
+            connections: UInt32(figures.connections),
+            adopted: UInt32(figures.adopted),
+            resets: figures.resets.map { UInt32($0) },
+            caughtUpBytes: figures.caughtUpBytes,
+            moments: TakeOverMoments(
+                ordered: run.start.orderedAt,
+                started: run.startedAt,
+                firstProbe: figures.connections > 0 ? run.startedAt : nil,
+                firstAnswer: figures.firstAnswerAt,
+                firstAdoption: figures.firstAdoptedAt,
+                firstReply: figures.firstReplyAt,
+                firstNewByte: figures.firstNewByteAt,
+                settled: figures.settledAt,
+                finished: figures.finishedAt
+            ),
+            times: TakeOverTimes(
+                response: median(figures.response),
+                reconstruction: median(figures.reconstruction),
+                application: median(figures.application),
+                catchUp: median(figures.catchUp)
             )
         )
     }
@@ -269,6 +305,15 @@ final class TakeoverRunner {
 }
 
 // MARK: Between the machine's types and contract.h
+
+extension FlowKey {
+    init(_ key: baton_connection_key) {
+        self.init(
+            client: Endpoint(address: key.clientAddress, port: key.clientPort),
+            service: Endpoint(address: key.serviceAddress, port: key.servicePort)
+        )
+    }
+}
 
 extension baton_connection_key {
     init(_ flow: FlowKey) {

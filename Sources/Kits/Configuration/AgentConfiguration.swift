@@ -78,10 +78,15 @@ extension AgentConfiguration {
         public var name: String
         /// `check`: its local check.
         public var check: Check
+        /// `restart_grace`: how long its application may take to be back after a crash, and then goes on with its
+        /// connections itself; after that, and with 0ms at once, a backup takes them over. Duration 0ms...1m; default
+        /// 0ms.
+        public var restartGrace: Interval
 
-        public init(name: String, check: Check = Check()) {
+        public init(name: String, check: Check = Check(), restartGrace: Interval = .zero) {
             self.name = name
             self.check = check
+            self.restartGrace = restartGrace
         }
     }
 

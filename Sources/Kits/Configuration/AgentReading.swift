@@ -32,7 +32,7 @@ extension AgentConfiguration {
                 "director",
                 .endpoint(.peer, defaultPort: CommonDefaults.controlPort, example: "10.0.0.1 or 10.0.0.1:7400")
             ) ?? Endpoint(address: IPAddress(ipv4: 0), port: 0),
-            services: root.list("services", isRequired: false, limit: Limits.services, keys: "name and check") {
+            services: root.list("services", isRequired: false, limit: Limits.services, keys: "name, check and restart_grace") {
                 Service(entry: $0)
             },
             heartbeatPort: root.section("heartbeat", keys: "port") { $0.port("port", default: 7401) },
@@ -68,7 +68,8 @@ extension AgentConfiguration.Service {
             name: entry.required("name", .name) ?? "",
             check: entry.section("check", keys: "kind, path, host, status, interval, timeout, rise and fall") {
                 AgentConfiguration.Check(section: $0)
-            }
+            },
+            restartGrace: entry.value("restart_grace", .duration(in: .zero...Interval.seconds(60)), default: .zero)
         )
     }
 }

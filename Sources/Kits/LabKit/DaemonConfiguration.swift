@@ -50,7 +50,7 @@ struct DaemonConfiguration {
         log:
           level: \(options.logLevel)
 
-        """
+        """ + options.agentLines.map { $0 + "\n" }.joined()
     }
 
     func write() throws {

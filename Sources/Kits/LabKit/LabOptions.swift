@@ -33,6 +33,8 @@ public struct LabOptions: Sendable {
     public var clientReceiveBuffer = 1 << 20
     /// Further lines of the director's configuration file.
     public var directorLines: [String] = []
+    /// Further lines of the agents' configuration files.
+    public var agentLines: [String] = []
     /// Log level of the daemons.
     public var logLevel = "info"
     /// Seconds that `up` waits for the back-ends to be live.

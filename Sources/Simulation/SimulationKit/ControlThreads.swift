@@ -65,6 +65,11 @@ extension Simulation {
         case .peerHandshake(let slot, let service, let options):
             post(.profile(slot, service, options), to: host, source: 0)
         case .peerReplies(let notices): post(.replies(notices), to: host, source: 0)
+        case .lookForListener(let service):
+            guard kernel.hasListener else { return }
+            let time = now + random.microseconds(20...300)
+            queue.push(.report(.listenerFound(service: service), host: host, incarnation: node.incarnation), at: time)
+        case .readopt: post(.readopt, to: host, source: 0)
         case .sources(let sources): post(.sources(sources), to: host, source: 0)
         // No flow of the simulation is idle for so long.
         case .resetConnections: break
@@ -106,8 +111,8 @@ extension Simulation {
 
     // MARK: Data threads
 
-    /// Sources: 0 the mailbox, 1 the tap, 2 the eBPF programs' ring, 4 the tap for replies, 5 the TUN device; 3 is the way
-    /// back to the control thread. Each keeps its order, and nothing orders one against the other.
+    /// Sources: 0 the mailbox, 1 the tap, 2 the eBPF programs' ring, 4 the tap for replies, 5 the TUN device, 6 the tap for
+    /// answers; 3 is the way back to the control thread. Each keeps its order, and nothing orders one against the other.
     func post(_ input: DataInput, to host: Int, source: Int) {
         let node = hosts[host]
         guard node.data != nil else { return }
@@ -117,6 +122,8 @@ extension Simulation {
     }
 
     func tapped(_ frame: [UInt8], at host: Int) { post(.frame(frame), to: host, source: 1) }
+
+    func tappedAnswer(_ frame: [UInt8], at host: Int) { post(.answer(frame), to: host, source: 6) }
 
     func tell(_ event: KernelEvent, _ flow: FlowKey, _ host: Int) {
         trace("\(hosts[host].name): kernel says \(event) of \(flow)")
@@ -241,7 +248,11 @@ extension Simulation {
         node.data = DataThread(self, host: host, kernel: kernel)
         let identity = AgentIdentity(
             name: node.name, mac: node.mac, address: node.address,
-            services: [AgentService(name: Host.serviceName, rise: 1, fall: 2)])
+            services: [
+                AgentService(
+                    name: Host.serviceName, rise: 1, fall: 2,
+                    restartGrace: .milliseconds(Int64(scenario.restartGrace)))
+            ])
         node.agent = AgentMachine(identity: identity, seed: random.next())
         trace("\(node.name): agent starts")
         give(.start, to: host)

@@ -8,11 +8,14 @@ import Wire
 /// What reaches the data thread of an agent.
 enum DataInput {
     case frame([UInt8])
+    /// What the tap for answers has seen: a frame for this machine alone.
+    case answer([UInt8])
     case membership(GroupMembership)
     case services([ServiceDescription])
     case profile(SlotID, ServiceID, HandshakeOptions)
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
+    case readopt
     case sources([SlotSource])
     case peerRequest(PeerMessage, from: BackendID, life: Life)
     case peerAnswer(PeerMessage, from: BackendID)
@@ -45,10 +48,13 @@ final class DataThread {
     private final class Run {
         var machine: TakeoverMachine
         let start: TakeOverStart
+        /// Of this machine's own connections.
+        let isOwn: Bool
 
-        init(_ machine: consuming TakeoverMachine, _ start: TakeOverStart) {
+        init(_ machine: consuming TakeoverMachine, _ start: TakeOverStart, isOwn: Bool = false) {
             self.machine = machine
             self.start = start
+            self.isOwn = isOwn
         }
     }
 
@@ -91,6 +97,7 @@ final class DataThread {
     func handle(_ input: DataInput, now: Instant) {
         switch input {
         case .frame(let bytes): received(bytes, now)
+        case .answer(let bytes): receivedAnswer(bytes, now)
         case .membership(let new): change(new)
         case .services(let new):
             services = new
@@ -100,10 +107,9 @@ final class DataThread {
             tracker.learn(ServiceHandshake(service: service.endpoint, options: options), slot: slot)
         case .startTakeOver(let start): begin(start, now)
         case .abortTakeOver(let slot):
-            for run in runs where run.machine.slot == slot { count(run) }
-            runs.removeAll { $0.machine.slot == slot }
-            kernel.uninstall(slot: slot)
+            abort(slot)
             tracker.drop(slot: slot)
+        case .readopt: readopt(now)
         case .sources(let sources):
             resynchroniser.setSources(sources, now: now)
             for source in sources { resynchroniser.setConnected(source.owner, true, now: now) }
@@ -233,16 +239,32 @@ final class DataThread {
             services.contains(where: { $0.endpoint == frame.flow.service })
         else { return }
         bytes.withUnsafeBytes { tracker.handle(frame, in: $0, slot: slot, now: now) }
-        guard let run = runs.first(where: { $0.machine.slot == slot }) else { return }
-        var effects: [TakeoverEffect] = []
-        run.machine.received(frame, tracker: tracker, now: now, into: &effects)
-        perform(effects, run, now)
+        received(frame, slot, now)
+    }
+
+    private func received(_ frame: TCPFrame, _ slot: SlotID, _ now: Instant) {
+        for run in runs where run.machine.slot == slot {
+            var effects: [TakeoverEffect] = []
+            run.machine.received(frame, tracker: tracker, now: now, into: &effects)
+            perform(effects, run, now)
+        }
+    }
+
+    /// `receivedAnswer` of AgentKit: the tap is open while own connections are adopted again.
+    private func receivedAnswer(_ bytes: [UInt8], _ now: Instant) {
+        guard runs.contains(where: \.isOwn), let frame = bytes.parsedFrame(), frame.payloadLength == 0,
+            let handle = tracker.handle(of: frame.flow), let slot = tracker[handle]?.slot, isActive(slot)
+        else { return }
+        bytes.withUnsafeBytes { tracker.handle(frame, in: $0, slot: slot, now: now) }
+        received(frame, slot, now)
     }
 
     private func received(_ event: KernelEvent, _ flow: FlowKey, _ now: Instant) {
         switch event {
         case .adopted, .live, .replyShorter: observe(flow, now)
-        case .closed:
+        case .closed(let closed):
+            // Of a socket before the one that the entry is for.
+            if let adopted = kernel.adoptedAt(flow), adopted > closed { break }
             observe(flow, now)
             kernel.uninstall(flow)
             for run in runs {
@@ -251,6 +273,7 @@ final class DataThread {
                 run.machine.progress(flow, gone, tracker: tracker, now: now, into: &effects)
                 perform(effects, run, now)
             }
+            guard !kernel.isGuarded(flow) else { break }
             if let handle = tracker.handle(of: flow), let slot = tracker[handle]?.slot, membership.own.contains(slot) {
                 tracker.remove(handle)
             }
@@ -270,7 +293,14 @@ final class DataThread {
         reports.append(.applicationCrashed(service: Host.serviceName))
     }
 
+    private func abort(_ slot: SlotID) {
+        for run in runs where run.machine.slot == slot { count(run) }
+        runs.removeAll { $0.machine.slot == slot }
+        kernel.uninstall(slot: slot)
+    }
+
     private func change(_ new: GroupMembership) {
+        for slot in membership.own where !new.own.contains(slot) { abort(slot) }
         for slot in membership.tapped + membership.own where !new.tapped.contains(slot) && !new.own.contains(slot) {
             if !isActive(slot) { tracker.drop(slot: slot) }
         }
@@ -280,17 +310,37 @@ final class DataThread {
     // MARK: Take-overs
 
     private func begin(_ start: TakeOverStart, _ now: Instant) {
-        guard !isActive(start.slot) else { return }
-        let services = services
+        guard !runs.contains(where: { $0.machine.slot == start.slot && !$0.isOwn }) else { return }
         let servers = services.map { tracker.handshake(of: $0.endpoint, slot: start.slot) }
-        let machine = TakeoverMachine(slot: start.slot) { endpoint in
+        begin(Run(TakeoverMachine(slot: start.slot, profile: profile(servers)), start), now)
+    }
+
+    /// `readopt` of AgentKit.
+    private func readopt(_ now: Instant) {
+        crashedUntil = Instant(nanoseconds: 0)
+        let servers: [HandshakeOptions?] = services.map { _ in ModelSocket.announced }
+        for slot in membership.own {
+            let mine = tracker.connections(of: slot).compactMap { tracker[$0]?.flow }.filter { kernel.isGuarded($0) }
+            guard !mine.isEmpty else { continue }
+            for flow in mine { kernel.destroy(flow) }
+            world.trace("\(world.hosts[host].name): adopts \(mine.count) connections of \(slot) again")
+            let start = TakeOverStart(slot: slot, epoch: Epoch(rawValue: 0), orderedAt: now)
+            begin(Run(TakeoverMachine(slot: slot, only: Set(mine), profile: profile(servers)), start, isOwn: true), now)
+        }
+    }
+
+    private func profile(_ servers: [HandshakeOptions?]) -> (Endpoint) -> AdoptionProfile {
+        let services = services
+        return { endpoint in
             guard let index = services.firstIndex(where: { $0.endpoint == endpoint }) else {
                 return AdoptionProfile(replay: .none, server: nil)
             }
             return AdoptionProfile(
                 replay: services[index].replay, server: servers[index], http: services[index].http)
         }
-        let run = Run(machine, start)
+    }
+
+    private func begin(_ run: Run, _ now: Instant) {
         runs.append(run)
         var effects: [TakeoverEffect] = []
         run.machine.start(tracker: tracker, now: now, into: &effects)
@@ -330,11 +380,13 @@ final class DataThread {
 
     private func tell(_ run: Run, _ phase: TakeOverReport.Phase) {
         world.trace("\(world.hosts[host].name): take-over of \(run.machine.slot) \(phase)")
+        guard !run.isOwn else { return }
         reports.append(.takeOver(TakeOverReport(slot: run.machine.slot, epoch: run.start.epoch, phase: phase)))
     }
 
     private func count(_ run: Run) {
         world.counts.adopted += run.machine.figures.adopted
+        if run.isOwn { world.counts.readopted += run.machine.figures.adopted }
         for cause in ResetCause.allCases { world.counts.resets[Int(cause.rawValue)] += run.machine.figures.resets(cause) }
     }
 }

@@ -80,7 +80,7 @@ struct KernelEntry {
 }
 
 /// `struct baton_event` of contract.h, without the flow.
-enum KernelEvent { case adopted, live, replyShorter, applicationCrashed, listenerClosed(crashed: Bool), closed }
+enum KernelEvent { case adopted, live, replyShorter, applicationCrashed, listenerClosed(crashed: Bool), closed(at: Instant) }
 
 /// The kernel of one back-end, from its power-on to its power-off: TCP, and a model of the eBPF programs of
 /// agent.bpf.c, function by function, and of the nftables table.
@@ -125,6 +125,11 @@ final class ModelKernel {
         if entry.isChecked { released.remove(entry.flow) }
         entries[entry.flow] = KernelEntry(entry)
     }
+    func isGuarded(_ flow: FlowKey) -> Bool { guarded.contains(flow) }
+
+    /// When the entry's socket was found; `.never` where it is awaited, nil without an entry.
+    func adoptedAt(_ flow: FlowKey) -> Instant? { entries[flow].map { $0.adoptedAt ?? .never } }
+
     func release(_ flow: FlowKey) { released.insert(flow) }
     func uninstall(_ flow: FlowKey) {
         entries[flow] = nil
@@ -142,7 +147,7 @@ final class ModelKernel {
     func received(_ frame: [UInt8]) {
         let destination = Ethernet.destination(frame)
         let slot = SlotID(group: destination)
-        if slot != nil { world.tapped(frame, at: host) }
+        if slot != nil { world.tapped(frame, at: host) } else { world.tappedAnswer(frame, at: host) }
         guard hasVIP, let parsed = frame.parsedFrame() else { return }
         let segment = Segment(parsed, in: frame)
         let isHost = slot.map { own.contains($0) } ?? true
@@ -234,7 +239,7 @@ final class ModelKernel {
             world.wakeApplication(host, socket)
         }
         if before != socket.state, socket.state == .timeWait || socket.state == .closed, before != .timeWait {
-            if entries[socket.flow] != nil { world.tell(.closed, socket.flow, host) }
+            if entries[socket.flow] != nil { world.tell(.closed(at: localNow), socket.flow, host) }
         }
         if socket.state == .closed { sockets.removeAll { $0 === socket } } else { world.watch(host, socket) }
         drain()
@@ -319,7 +324,9 @@ final class ModelKernel {
     // MARK: Egress
 
     /// `agent_egress`: lease and fence, guard, catch-up; what passes goes to the client.
-    func egress(_ packet: TCPPacket) {
+    ///
+    /// - Parameter isAgents: it bears the agent's firewall mark.
+    func egress(_ packet: TCPPacket, isAgents: Bool = false) {
         let flow = FlowKey(client: packet.destination, service: packet.source)
         guard hasVIP, maySpeak else { return }
         if packet.flags.isSuperset(of: [.syn, .ack]) {
@@ -327,7 +334,7 @@ final class ModelKernel {
             guarded.remove(flow)
             entries[flow] = nil
         }
-        if guarded.contains(flow) { return }
+        if guarded.contains(flow), !isAgents { return }
         if var entry = entries[flow] {
             let passes = send(packet, flow, &entry)
             if entries[flow] != nil { entries[flow] = entry }
@@ -344,7 +351,8 @@ final class ModelKernel {
             TCPPacket(
                 from: frame.flow.client, to: frame.flow.service, sequence: segment.sequence,
                 acknowledgment: segment.acknowledgment, flags: segment.flags, window: segment.window,
-                timestamps: segment.timestamps, payload: Array(segment.payload)))
+                timestamps: segment.timestamps, payload: Array(segment.payload)),
+            isAgents: true)
         drain()
     }
 
@@ -427,6 +435,12 @@ final class ModelKernel {
             run(socket) { $0.state == .handshake ? $0.destroy() : $0.close(world.now) }
         }
         world.tell(.listenerClosed(crashed: true), FlowKey(client: Host.service, service: Host.service), host)
+    }
+
+    /// SOCK_DESTROY of a flow's sockets, and the end of its entry.
+    func destroy(_ flow: FlowKey) {
+        for socket in sockets where socket.flow == flow { remove(socket) }
+        entries[flow] = nil
     }
 
     /// SOCK_DESTROY of every socket of the VIPs, and the end of their entries.

@@ -118,8 +118,22 @@ public struct Scenario: Sendable {
     public var chaos: Chaos?
     /// Servers and clients speak HTTP, and the service is replayed as such; nil: the protocol of `Exchange`.
     public var http: HTTPReplay?
+    /// Milliseconds that a crashed application is given to come back, and go on with its connections itself.
+    public var restartGrace = 0
 
     public init() {}
+
+    /// The scenario of a seed in which applications crash and come back, some in time and some not.
+    public static func drawnRestart(from seed: UInt64) -> Scenario {
+        var scenario = seed % 2 == 0 ? drawn(from: seed) : drawnHTTP(from: seed)
+        var random = SimulationRandom(seed: seed ^ 0x4e57_a47)
+        scenario.succession = false
+        scenario.faults = random.pick([1, 1, 1, 2, 3])
+        // A backup that misses the ACK of a server-first handshake: as above.
+        scenario.kinds = random.chance(2, in: 3) || scenario.greeting ? [.application] : [.application, .application, .agent, .power]
+        scenario.restartGrace = random.pick([200, 1_000, 1_000, 3_000])
+        return scenario
+    }
 
     /// The scenario of a seed in which HTTP is spoken.
     public static func drawnHTTP(from seed: UInt64, chaos: Chaos? = nil) -> Scenario {

@@ -276,6 +276,8 @@ public struct SimulationCounts: Sendable {
     /// Slots of which a backup had got everything that was older than its tap.
     public var synchronised = 0
     public var adopted = 0
+    /// Of these, those that a restarted application has got back on its own machine.
+    public var readopted = 0
     public var reflected = 0
     public var clamped = 0
     public var whole = 0
@@ -301,6 +303,7 @@ public struct SimulationCounts: Sendable {
         takeOversStarted += other.takeOversStarted
         synchronised += other.synchronised
         adopted += other.adopted
+        readopted += other.readopted
         reflected += other.reflected
         clamped += other.clamped
         whole += other.whole

@@ -62,6 +62,10 @@ extension World {
             mix(UInt64(node))
             if case .fenceAcknowledged = event { counts.fencesAcknowledged += 1 }
             trace("\(name(node)): \(event)")
+        case .lookForListener(let service):
+            let event = Event.look(node: node, incarnation: incarnation, service: service)
+            queue.push(event, at: now + random.milliseconds(0...2))
+        case .readopt: counts.readoptions += 1
         case .services, .peerHandshake, .peerReplies: break
         }
     }

@@ -92,6 +92,7 @@ final class World {
         case heal(Fault)
         case count
         case fenceEnded(SlotID, incarnation: Int, fails: Bool)
+        case look(node: Int, incarnation: Int, service: String)
     }
 
     var plan: Plan
@@ -128,6 +129,7 @@ final class World {
         var steps = 0
         var yields = 0
         var drained = 0
+        var readoptions = 0
     }
 
     static let timings = ClusterTimings(
@@ -206,6 +208,9 @@ final class World {
         case .fault(let fault): strike(fault)
         case .heal(let fault): heal(fault)
         case .count: countFlows()
+        case .look(let node, let incarnation, let service):
+            guard nodes[node].incarnation == incarnation, applicationUp[node] else { return }
+            give(node, .agent(.listenerFound(service: service)))
         case .fenceEnded(let slot, let incarnation, let fails):
             guard nodes[0].incarnation == incarnation else { return }
             give(0, .director(.fenceCommandEnded(slot, failure: fails ? "no power switch" : nil)))

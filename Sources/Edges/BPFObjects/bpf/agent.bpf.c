@@ -422,6 +422,11 @@ static __always_inline int send(struct __sk_buff *skb, const struct segment *seg
     return TC_ACT_OK;
 }
 
+static __always_inline int is_agents_own(const struct __sk_buff *skb)
+{
+    return agent_mark && skb->mark == agent_mark;
+}
+
 SEC("tc")
 int agent_egress(struct __sk_buff *skb)
 {
@@ -443,7 +448,7 @@ int agent_egress(struct __sk_buff *skb)
         bpf_map_delete_elem(&connections, &segment.key);
         return TC_ACT_OK;
     }
-    if (bpf_map_lookup_elem(&guarded, &segment.key)) {
+    if (!is_agents_own(skb) && bpf_map_lookup_elem(&guarded, &segment.key)) {
         count(BATON_COUNT_GUARDED);
         return TC_ACT_SHOT;
     }

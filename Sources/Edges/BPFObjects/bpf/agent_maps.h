@@ -13,6 +13,10 @@ struct {
     __uint(map_flags, BPF_F_NO_PREALLOC);
 } connections SEC(".maps");
 
+/* The firewall mark of what the agent itself sends from a VIP, set before loading (0: none): the guard, which silences
+ * the dead sockets of a connection, lets its probe and its RST out. */
+const volatile __u32 agent_mark = 0;
+
 /* The agent's TUN device, set before loading: what is held back goes there. */
 const volatile __u32 tun_interface = 0;
 

@@ -7,7 +7,15 @@ let crashScenarios: [Scenario] = [
         "error-status",
         "A server of one process that leaves with status 3 in the middle of its reply is taken over; one that leaves with 0 "
             + "closes as usual.",
-        run: errorStatus)
+        run: errorStatus),
+    Scenario(
+        "restart-in-time",
+        "A web server killed in the middle of downloads is back within its grace: the same machine goes on with them.",
+        run: restartInTime),
+    Scenario(
+        "restart-too-late",
+        "A web server killed in the middle of a download is not back within its grace: the backup goes on with it.",
+        run: restartTooLate),
 ]
 
 /// One client at a time gets numbered lines, a thousand a second. SIGUSR1: leave with an error; SIGUSR2: as asked. By
@@ -87,5 +95,64 @@ private func expectLines(_ numbers: ClosedRange<Int>, _ client: LineClient) thro
     for number in numbers {
         let line = try client.line()
         try expect(line == "line \(number)\n", "\(line.debugDescription) came instead of line \(number)")
+    }
+}
+
+// MARK: Restarts
+
+private func withGrace(_ grace: String, size: Int) -> LabOptions {
+    var options = LabOptions()
+    options.fileSize = size
+    options.agentLines = ["services:", "  - name: web", "    restart_grace: \(grace)"]
+    return options
+}
+
+private func restartInTime(_ context: ScenarioContext) throws -> Figures {
+    try context.withLab(withGrace("5s", size: 10_000_000)) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        var request = BulkDownload.Request()
+        request.count = 24
+        request.rate = 2_000_000
+        request.receiveBuffer = 65_536
+        let bulk = try BulkDownload(lab: lab, request)
+        defer { bulk.cancel() }
+        let (victim, ports) = try waitForSpread(bulk, lab, total: 24 * 3_000_000)
+        let failure = try lab.kill(victim, how: .app)
+        context.console.event("\(victim): web server killed with \(ports.count) downloads")
+        try lab.startWebServer(victim)
+        let back = Instant.now()
+        pause(milliseconds: 1000)
+        let here = try lab.servers(ofClientPorts: ports, among: [victim])
+        try expect(here.count == ports.count, "\(here.count) of \(ports.count) connections are on \(victim) again")
+        let results = try bulk.results(timeout: 60)
+        let wrong = results.filter { !$0.matches(file) }
+        try expect(wrong.isEmpty, "\(wrong.count) of 24 downloads are wrong: \(wrong.first?.error ?? "")")
+        try expect(lab.takeovers().isEmpty, "there was a take-over")
+        try lab.waitUntilLive()
+        return [
+            "connections": .integer(Int64(ports.count)),
+            "restarted_ms_after_failure": .number((back - failure).milliseconds),
+            "stall_ms_longest": .number(results.map { $0.stall(after: failure) }.max() ?? 0),
+        ]
+    }
+}
+
+private func restartTooLate(_ context: ScenarioContext) throws -> Figures {
+    try context.withLab(withGrace("400ms", size: 60_000_000)) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
+        defer { download.cancel() }
+        let port = try lab.connected(download, bytes: 20_000_000)
+        let victim = try lab.server(ofClientPort: port)
+        let failure = try lab.kill(victim, how: .app)
+        context.console.event("\(victim): web server killed")
+        let report = try lab.settledTakeover(of: victim, after: failure)
+        let result = try download.result(timeout: 60)
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        let waited = report.orderedNs.map { Double(Int64(bitPattern: $0 &- failure.nanoseconds)) / 1e6 } ?? 0
+        try expect(waited >= 400, "the backup was ordered after \(waited) ms already")
+        var figures = report.figures(failure: failure)
+        figures["stall_ms"] = .number(result.stall(after: failure))
+        return figures
     }
 }

@@ -143,7 +143,7 @@ extension Lab {
         return report
     }
 
-    fileprivate func hash(of range: ClosedRange<Int>) throws -> String {
+    func hash(of range: ClosedRange<Int>) throws -> String {
         let path = try webRoot() + "/store/large.bin"
         let command = "tail -c +\(range.lowerBound + 1) \(path) | head -c \(range.count) | sha256sum"
         return String(try require(["sh", "-c", command], timeout: 20).prefix(64))

@@ -6,6 +6,7 @@ public enum ScenarioRegistry {
         loadScenarios,
         requestScenarios,
         httpScenarios,
+        httpRequestScenarios,
         clientScenarios,
         directorScenarios,
         dispatchScenarios,
