@@ -13,6 +13,10 @@ let crashScenarios: [Scenario] = [
         "A web server killed in the middle of downloads is back within its grace: the same machine goes on with them.",
         run: restartInTime),
     Scenario(
+        "restart-http",
+        "The same where HTTP is replayed: a download goes on from the range that is missing, a POST is reset.",
+        run: restartHTTP),
+    Scenario(
         "restart-too-late",
         "A web server killed in the middle of a download is not back within its grace: the backup goes on with it.",
         run: restartTooLate),
@@ -134,6 +138,35 @@ private func restartInTime(_ context: ScenarioContext) throws -> Figures {
             "restarted_ms_after_failure": .number((back - failure).milliseconds),
             "stall_ms_longest": .number(results.map { $0.stall(after: failure) }.max() ?? 0),
         ]
+    }
+}
+
+private func restartHTTP(_ context: ScenarioContext) throws -> Figures {
+    var options = withGrace("5s", size: 30_000_000)
+    options.replay = "http"
+    return try context.withLab(options) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        let download = try Download(lab: lab, Download.Request(rate: 10_000_000))
+        defer { download.cancel() }
+        let port = try lab.connected(download, bytes: 8_000_000)
+        let victim = try lab.server(ofClientPort: port)
+        var post: LineClient?
+        for _ in 0..<8 where post == nil {
+            let client = try LineClient(lab: lab, port: LabPlan.port)
+            if try lab.server(ofClientPort: client.localPort) == victim { post = client }
+        }
+        guard let post else { throw LabError.failed("no connection went to \(victim)") }
+        try post.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")
+        pause(milliseconds: 100)
+        let failure = try lab.kill(victim, how: .app)
+        context.console.event("\(victim): web server killed")
+        pause(milliseconds: 200)
+        try lab.startWebServer(victim)
+        try post.readToReset(timeout: 5)
+        let result = try download.result(timeout: 60)
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        try expect(lab.takeovers().isEmpty, "there was a take-over")
+        return ["stall_ms": .number(result.stall(after: failure))]
     }
 }
 

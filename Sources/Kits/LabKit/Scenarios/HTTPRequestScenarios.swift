@@ -5,7 +5,8 @@ import Model
 let httpRequestScenarios: [Scenario] = [
     Scenario(
         "http-requests",
-        "Pipelined GETs, HEAD, HTTP/1.0, half a POST, several ranges, an upgrade and a tunnel, all on a server that dies.",
+        "Pipelined GETs, HEAD, HTTP/1.0, half a POST, half a chunk, an Expect, several ranges, an upgrade and a tunnel, all on "
+            + "a server that dies.",
         run: requests)
 ]
 
@@ -36,19 +37,20 @@ private func requests(_ context: ScenarioContext) throws -> Figures {
         try talks.begin()
         pause(milliseconds: 300)
         let failure = try lab.kill(victim, how: .link)
-        context.console.event("\(victim): cable cut with seven conversations under way")
+        context.console.event("\(victim): cable cut with nine conversations under way")
         try talks.end()
         let report = try lab.settledTakeover(of: victim, after: failure)
         try expect(report.reset["request-not-understood"] == 2, "upgrade and tunnel: \(report.reset)")
         try expect(report.reset["reply-unknown"] == 1, "several ranges: \(report.reset)")
-        try expect(report.adopted >= 4, "\(report.adopted) adopted: \(report.reset)")
+        try expect(report.reset["method-not-allowed"] == 1, "an Expect that was answered: \(report.reset)")
+        try expect(report.adopted >= 5, "\(report.adopted) adopted: \(report.reset)")
         return report.figures(failure: failure)
     }
 }
 
 /// One client for each kind, all on the same server.
 private final class Talks {
-    private let pipelined, head, old, post, ranges, upgraded, tunnelled: LineClient
+    private let pipelined, head, old, post, chunked, expecting, ranges, upgraded, tunnelled: LineClient
     private let others: [LineClient]
     private let lab: Lab
     private var body: [UInt8] = []
@@ -70,6 +72,8 @@ private final class Talks {
         head = try client(LabPlan.port)
         old = try client(LabPlan.port)
         post = try client(LabPlan.port)
+        chunked = try client(LabPlan.port)
+        expecting = try client(LabPlan.port)
         ranges = try client(LabPlan.port)
         upgraded = try client(8080)
         tunnelled = try client(8080)
@@ -86,6 +90,11 @@ private final class Talks {
         _ = try old.head()
         oldBody = try old.readBody(bytes: 2_000_000)
         try post.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+        let upload = "POST /upload HTTP/1.1\r\nHost: a\r\n"
+        try chunked.send(upload + "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nl")
+        try expecting.send(upload + "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        try expect(try expecting.head().first?.hasPrefix("HTTP/1.1 100") == true, "no 100 Continue")
+        try expecting.send("hello")
         try ranges.send(get + "Range: bytes=0-9999999,20000000-39999999\r\n\r\n")
         _ = try ranges.head()
         _ = try ranges.readBody(bytes: 2_000_000)
@@ -102,6 +111,8 @@ private final class Talks {
         try upgraded.readToReset(timeout: 5)
         try tunnelled.readToReset(timeout: 5)
         try ranges.readToReset(timeout: 5)
+        // Its server has begun to answer: what it did with the half that it had is not known.
+        try expecting.readToReset(timeout: 5)
         body += try pipelined.readBody(bytes: 29_999_000 - body.count)
         try check(body, 1000...29_999_999, "the first of two pipelined replies")
         let second = try pipelined.reply()
@@ -112,6 +123,9 @@ private final class Talks {
         try post.send("hello")
         let taken = try post.reply(chunked: true)
         try expect(String(decoding: taken, as: UTF8.self) == "taken\n", "a wrong reply to half a POST")
+        try chunked.send("o\r\n0\r\n\r\n")
+        let chunks = try chunked.reply(chunked: true)
+        try expect(String(decoding: chunks, as: UTF8.self) == "taken\n", "a wrong reply to half a chunk")
         withExtendedLifetime(others) {}
     }
 
