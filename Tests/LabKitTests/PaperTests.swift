@@ -18,9 +18,10 @@ import Testing
 
     init() throws {
         let file = #filePath
-        root = file.split(separator: "/").dropLast(3).reduce(into: "") { $0 += "/" + $1 }
+        let root = file.split(separator: "/").dropLast(3).reduce(into: "") { $0 += "/" + $1 }
         rows = Self.rows(of: try Self.text(root + "/docs/paper.md"))
         files = ["Sources", "Plugins", "Tests"].flatMap { Self.walk(root + "/" + $0) }
+        self.root = root
     }
 
     @Test func everyRowNamesATest() {

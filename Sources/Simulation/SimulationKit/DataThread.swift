@@ -34,9 +34,9 @@ enum DataInput {
     /// From the control thread's mailbox, and not from the wire.
     var isCommand: Bool {
         switch self {
-        case .frame, .reply, .held, .event, .wake: false
-        case .membership, .services, .profile, .startTakeOver, .abortTakeOver, .sources, .peerRequest, .peerAnswer,
-            .replies, .tried, .barrier:
+        case .frame, .answer, .reply, .held, .event, .wake: false
+        case .membership, .services, .profile, .startTakeOver, .abortTakeOver, .readopt, .sources, .peerRequest,
+            .peerAnswer, .replies, .tried, .barrier:
             true
         }
     }
