@@ -26,6 +26,9 @@ public struct DirectorMachine: Sendable {
     /// The ring table as it was last sent.
     public internal(set) var table = RingTable(epoch: Epoch(rawValue: 0), members: [], slots: [])
 
+    /// Services that fail their checks at a back-end.
+    var failing: [FailingService] = []
+
     /// Names in the order of their numbers; a number is never given again in one run.
     var names: [String] = []
     var sequence: UInt64 = 0
@@ -74,6 +77,7 @@ public struct DirectorMachine: Sendable {
         case .fenceCommandEnded(let slot, let failure):
             fenced(slot, failure: failure, now: now, into: &effects)
         case .undrain(let name): undrain(name, now: now, into: &effects)
+        case .checks(let service, let name, let pass): checked(service, at: name, pass: pass, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }
         if !drains.isEmpty { advanceDrains(now: now, into: &effects) }

@@ -3,6 +3,7 @@ import BuiltinModules
 import Cluster
 import Configuration
 import ControlPlane
+import HealthKit
 import LinuxBPF
 import LinuxBase
 import LinuxNetwork
@@ -32,6 +33,7 @@ final class DirectorRuntime: @unchecked Sendable {
     private var listener: SecureListener?
     private var datagrams: AuthenticatedDatagrams?
     private var admin: AdminSocket?
+    private var checks: ServiceChecks?
     private var sessions: [SessionID: SecureSession] = [:]
     private var nextSession: UInt64 = 1
     /// Where each back-end's datagrams came from last.
@@ -81,6 +83,11 @@ final class DirectorRuntime: @unchecked Sendable {
         admin = try AdminSocket(path: configuration.socket, on: loop, logger: logger) { [unowned self] request in
             self.answer(request)
         }
+        let checks = ServiceChecks(logger: logger) { [weak self, loop] subject, pass in
+            loop.execute { self?.checked(subject, pass: pass) }
+        }
+        self.checks = checks
+        let items = try ServiceChecks.items(configuration)
         try host.announce()
         handle(.configuration(try clusterConfiguration()))
         let records = try host.records()
@@ -88,6 +95,7 @@ final class DirectorRuntime: @unchecked Sendable {
             logger.notice("found \(records.count) slots of an earlier run")
             handle(.restored(records))
         }
+        checks.set(items)
         scheduleCounting()
     }
 
@@ -95,6 +103,7 @@ final class DirectorRuntime: @unchecked Sendable {
     func stop() {
         timer?.cancel()
         counting?.cancel()
+        checks?.stop()
         admin?.close()
         listener?.close()
         datagrams?.close()
@@ -115,7 +124,8 @@ final class DirectorRuntime: @unchecked Sendable {
                 replay: service.replay,
                 http: service.http
             )
-            return ServiceConfiguration(description, policy: policy(ModuleOptions(service.policyOptions)))
+            return ServiceConfiguration(
+                description, policy: policy(ModuleOptions(service.policyOptions)), sorry: service.sorry)
         }
         guard let detector = registry.detection(named: configuration.detector), let ring = registry.ring.first else {
             throw DirectorFailure("no failure detector \(configuration.detector)")
@@ -197,6 +207,15 @@ final class DirectorRuntime: @unchecked Sendable {
         timer = loop.scheduleTask(deadline: .uptimeNanoseconds(instant.nanoseconds)) { [unowned self] in
             self.handle(.timer)
         }
+    }
+
+    // MARK: Health checks
+
+    var checkStates: [HealthMonitor.State] { checks?.states ?? [] }
+
+    private func checked(_ subject: HealthMonitor.Subject, pass: Bool) {
+        guard let index = configuration.services.firstIndex(where: { $0.name == subject.service }) else { return }
+        handle(.checks(of: host.serviceIDs[index], at: subject.backend, pass: pass))
     }
 
     // MARK: Network
@@ -282,12 +301,12 @@ final class DirectorRuntime: @unchecked Sendable {
         case "drain", "undrain", "drain-status": return answerDrain(request) ?? .failure("not a request")
         case "status": return .encoding(status())
         case "flows":
-            let flows = host.plane.flows
+            let plane = host.plane
             let limit = request.arguments["limit"].flatMap { Int($0) } ?? 1000
             let names = FlowWalk.Names(machine: machine, host: host)
             return .later(
                 walker.runIfActive(eventLoop: loop) {
-                    try AdminJSON.encode(try FlowWalk.list(flows, limit: limit, names: names))
+                    try AdminJSON.encode(try FlowWalk.list(plane, limit: limit, names: names))
                 }
             )
         case "service-forwarding": return changeForwarding(request.arguments)

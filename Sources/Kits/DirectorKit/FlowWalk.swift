@@ -27,7 +27,7 @@ enum FlowWalk {
         var busy = counts
         var tallies = try LoadTallies(plane, services: services)
         let now = MonotonicClock.now().nanoseconds
-        try plane.flows.forEach { key, flow in
+        func add(_ key: baton_flow_key, _ flow: baton_flow) {
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
             let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
@@ -37,7 +37,13 @@ enum FlowWalk {
             guard isClosing || isEstablished || age < handshakeIdle else { return }
             tallies.add(service: key.service, slot: Int(flow.slot), isClosing: isClosing)
         }
+        try plane.flows.forEach { key, flow in add(key, flow) }
+        // What nobody has completed in a minute opens nothing any more.
+        try plane.halfOpen.forEach { key, flow in
+            if now &- min(flow.last_seen_ns, now) < handshakeIdle { add(key, flow) }
+        }
         try tallies.correct(plane)
+        for service in services { try Thresholds.judge(plane, service: service) }
         return counts.indices.filter { counts[$0] > 0 }.map {
             SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0], busy: busy[$0])
         }
@@ -60,13 +66,13 @@ enum FlowWalk {
 
     /// The first flows in the kernel's order, and how many there are.
     static func list(
-        _ flows: BPFMap<baton_flow_key, baton_flow>,
+        _ plane: DirectorPlane,
         limit: Int,
         names: Names
     ) throws -> FlowList {
         var list = FlowList(total: 0, flows: [])
         let now = MonotonicClock.now().nanoseconds
-        try flows.forEach { key, flow in
+        func add(_ key: baton_flow_key, _ flow: baton_flow) {
             list.total += 1
             guard list.flows.count < limit else { return }
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
@@ -82,6 +88,8 @@ enum FlowWalk {
                 )
             )
         }
+        try plane.flows.forEach { key, flow in add(key, flow) }
+        try plane.halfOpen.forEach { key, flow in add(key, flow) }
         return list
     }
 }

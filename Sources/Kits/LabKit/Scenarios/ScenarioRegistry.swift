@@ -9,6 +9,8 @@ public enum ScenarioRegistry {
         clientScenarios,
         directorScenarios,
         dispatchScenarios,
+        healthScenarios,
+        floodScenarios,
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
