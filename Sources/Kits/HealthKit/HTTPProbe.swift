@@ -24,7 +24,7 @@ public enum HTTPProbe {
         return Array(lines.joined(separator: "\r\n").utf8)
     }
 
-    public enum Answer: Equatable {
+    public enum Answer: Equatable, Sendable {
         case more
         case status(Int)
         case malformed
