@@ -8,12 +8,14 @@ public final class TextPattern: @unchecked Sendable {
 
     /// Nil when it is none.
     public init?(_ text: String) {
-        compiled = .allocate(capacity: 1)
-        compiled.initialize(to: regex_t())
-        guard regcomp(compiled, text, REG_EXTENDED) == 0 else {
-            compiled.deallocate()
+        let room = UnsafeMutablePointer<regex_t>.allocate(capacity: 1)
+        room.initialize(to: regex_t())
+        // Only what is whole is given to `deinit`.
+        guard regcomp(room, text, REG_EXTENDED) == 0 else {
+            room.deallocate()
             return nil
         }
+        compiled = room
     }
 
     deinit {
