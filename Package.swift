@@ -134,9 +134,17 @@ let package = Package(
             ]
         ),
         kit(
+            "HealthKit",
+            nio + [
+                "Model", "Cluster", "LinuxBase",
+                .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
+        ),
+        kit(
             "DirectorKit",
             nio + [
-                "Model", "Wire", "Cluster", "ModuleInterfaces", "BuiltinModules", "CContract", "LinuxBase", "LinuxBPF",
+                "HealthKit", "Model", "Wire", "Cluster", "ModuleInterfaces", "BuiltinModules", "CContract", "LinuxBase", "LinuxBPF",
                 "LinuxNetwork", "Configuration", "ControlPlane", "AdminProtocol",
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
@@ -144,7 +152,7 @@ let package = Package(
         kit(
             "AgentKit",
             nio + [
-                "Model", "Wire", "HTTP", "Cluster", "Tracking", "Takeover", "CContract", "BPFObjects", "LinuxBase", "LinuxBPF",
+                "HealthKit", "Model", "Wire", "HTTP", "Cluster", "Tracking", "Takeover", "CContract", "BPFObjects", "LinuxBase", "LinuxBPF",
                 "LinuxNetfilter", "LinuxCapture", "LinuxNetwork", "Configuration", "ControlPlane", "AdminProtocol",
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
@@ -196,7 +204,14 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
             ]
         ),
-        tests("AgentKitTests", nio + ["AgentKit", "Configuration", "Model"]),
+        tests("AgentKitTests", nio + ["AgentKit", "HealthKit", "Configuration", "Model"]),
+        tests(
+            "HealthKitTests",
+            nio + [
+                "HealthKit", "Cluster", "Model",
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
+        ),
         tests("DirectorKitTests", ["DirectorKit", "Configuration", "LinuxBPF", "CContract", "Model"]),
         tests("LabKitTests", ["LabKit", "Model"]),
         tests("ScenarioTests", ["LabKit"]),

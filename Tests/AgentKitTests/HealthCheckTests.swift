@@ -1,5 +1,6 @@
 import Configuration
 import Glibc
+import HealthKit
 import Logging
 import Model
 import NIOCore

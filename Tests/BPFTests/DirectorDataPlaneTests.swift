@@ -136,6 +136,7 @@ import Testing
         for flags in others { #expect(try fixture.send(Packet(flags: flags)).verdict == .pass) }
         #expect(fixture.model.counts[Int(BATON_COUNT_NO_FLOW.rawValue)] == UInt64(others.count))
         #expect(try fixture.plane.flows.entries().isEmpty)
+        #expect(try fixture.plane.halfOpen.entries().isEmpty)
         try fixture.compareState()
     }
 
@@ -289,7 +290,10 @@ import Testing
             let result = try plane.program.testRun(Packet(clientPort: port, flags: .syn).bytes())
             #expect(result.verdict == DirectorModel.Verdict.transmit.rawValue)
             let key = baton_flow_key(client: Packet().client, clientPort: port, service: 0)
+            #expect(try plane.halfOpen.get(key) != nil)
+            _ = try plane.program.testRun(Packet(clientPort: port).bytes())
             #expect(try plane.flows.get(key) != nil)
+            #expect(try plane.halfOpen.get(key) == nil)
         }
         #expect((2048...4096).contains(try plane.flows.entries().count))
         #expect(try plane.counters.sum()[Int(BATON_COUNT_TABLE_FULL.rawValue)] == 0)
@@ -298,6 +302,7 @@ import Testing
     @Test func aFlowRemembersWhenItWasSeen() throws {
         var fixture = try selective()
         try fixture.send(Packet(flags: .syn))
+        try fixture.send(Packet())
         let key = baton_flow_key(client: Packet().client, clientPort: 40000, service: 7)
         let born = try #require(try fixture.plane.flows.get(key)).last_seen_ns
         #expect(born > 0)

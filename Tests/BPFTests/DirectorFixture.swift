@@ -29,7 +29,8 @@ struct DirectorFixture {
     init(checksAddress: Bool = true) throws {
         try Requirement.root()
         let address = checksAddress ? DirectorFixture.own : nil
-        plane = try DirectorPlane.load(.init(flows: DirectorFixture.tableSize, interfaceAddress: address))
+        plane = try DirectorPlane.load(
+            .init(flows: DirectorFixture.tableSize, halfOpen: DirectorFixture.tableSize, interfaceAddress: address))
         model.interfaceAddress = address
     }
 
@@ -104,7 +105,7 @@ struct DirectorFixture {
     /// Checks that flow table and counters are the same on both sides.
     func compareState(_ location: SourceLocation = #_sourceLocation) throws {
         var seen: [DirectorModel.FlowName: DirectorModel.Flow] = [:]
-        for (key, flow) in try plane.flows.entries() {
+        for (key, flow) in try plane.flows.entries() + plane.halfOpen.entries() {
             let name = DirectorModel.FlowName(client: key.clientAddress, port: key.clientPort, service: key.service)
             seen[name] = DirectorModel.Flow(
                 slot: flow.slot,

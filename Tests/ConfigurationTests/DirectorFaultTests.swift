@@ -7,8 +7,8 @@ private let keys =
     + "xdp, log"
 private let interfaceExpected = "expected the name of a network interface, 1 to 15 bytes, e.g. eth0"
 private let servicesExpected =
-    "expected a list of 1 to 256 entries with the keys name, address, policy, persistence, replay and forwarding"
-private let backendsExpected = "expected a list of 1 to 256 entries with the keys name, address and weight"
+    "expected a list of 1 to 256 entries with the keys name, address, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
+private let backendsExpected = "expected a list of 1 to 256 entries with the keys name, address, weight, upper_threshold and lower_threshold"
 private let nameExpected = "expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1"
 private let endpointExpected = "expected an address and a port, e.g. 10.0.0.100:80"
 private let addressExpected = "expected an IPv4 or IPv6 address, e.g. 10.0.0.11"
@@ -195,7 +195,7 @@ private let serviceFaults = [
         "an entry that is a text",
         directorText(service: "  - web"),
         "d:3:5: services[0]: \"web\" is not a mapping; "
-            + "expected a mapping with the keys name, address, policy, persistence, replay and forwarding"
+            + "expected a mapping with the keys name, address, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
     ),
     Fault(
         "one mapping in place of the list",
@@ -223,7 +223,7 @@ private let backendFaults = [
                 """
         ),
         """
-        d:5:38: backends[0].weigth: unknown key; expected one of name, address, weight; did you mean "weight"?
+        d:5:38: backends[0].weigth: unknown key; expected one of name, address, weight, upper_threshold, lower_threshold; did you mean "weight"?
         d:6:12: backends[1].name: "web1" is already backends[0].name (line 5); \
         expected a name that no other back-end has
         d:6:27: backends[1].address: "10.0.0.11" is already backends[0].address (line 5); \

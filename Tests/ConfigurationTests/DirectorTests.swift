@@ -128,7 +128,7 @@ struct DirectorTests {
         #expect(
             director(directorText(backends: list(257))).messages
                 == "d:5:3: backends: the list has 257 entries; "
-                + "expected a list of 1 to 256 entries with the keys name, address and weight"
+                + "expected a list of 1 to 256 entries with the keys name, address, weight, upper_threshold and lower_threshold"
         )
     }
 

@@ -3,20 +3,12 @@ import Wire
 
 /// The signs of the local applications ([Z] II-C: a software failure is a failure too).
 extension AgentMachine {
-    mutating func checked(_ service: String, passed: Bool, into effects: inout [AgentEffect]) {
-        guard let index = index(of: service) else { return }
-        if passed {
-            services[index].failures = 0
-            services[index].passes = min(services[index].passes + 1, services[index].configuration.rise)
-            guard !services[index].healthy, services[index].passes >= services[index].configuration.rise else { return }
-            services[index].healthy = true
+    mutating func checked(_ service: String, passed: Bool, now: Instant, into effects: inout [AgentEffect]) {
+        guard let index = index(of: service), services[index].tally.count(passed, now: now) else { return }
+        if services[index].healthy {
             effects.append(.log(.serviceUp(service)))
             sign(index, .up, into: &effects)
         } else {
-            services[index].passes = 0
-            services[index].failures = min(services[index].failures + 1, services[index].configuration.fall)
-            let fallen = services[index].failures >= services[index].configuration.fall
-            guard services[index].healthy, fallen else { return }
             down(index, .down, into: &effects)
         }
     }
@@ -28,8 +20,7 @@ extension AgentMachine {
     }
 
     private mutating func down(_ index: Int, _ kind: Sign.Kind, into effects: inout [AgentEffect]) {
-        services[index].healthy = false
-        services[index].passes = 0
+        services[index].tally.becomeDown()
         effects.append(.log(.serviceDown(services[index].configuration.name)))
         sign(index, kind, into: &effects)
     }
@@ -49,8 +40,7 @@ extension AgentMachine {
             hadConnections || services[index].healthy
         else { return }
         let wasHealthy = services[index].healthy
-        services[index].healthy = false
-        services[index].passes = 0
+        services[index].tally.becomeDown()
         effects.append(.log(.serviceCrashed(service)))
         guard case .member = standing else { return }
         guard !waitsForRestart(index, now: now) else {

@@ -106,14 +106,19 @@ public struct AgentMachine: Sendable {
     public struct ServiceState: Hashable, Sendable {
         public var configuration: AgentService
         public var id: ServiceID?
-        public var healthy = false
         public var handshake: HandshakeOptions?
-        var passes = 0
-        var failures = 0
+        var tally: HealthTally
         /// Its application has crashed, and may come back.
         var restart: Restart?
         /// When its last crashes were, the latest last.
         var crashes: [Instant] = []
+
+        public var healthy: Bool { tally.isUp }
+
+        init(configuration: AgentService) {
+            self.configuration = configuration
+            tally = HealthTally(HealthRules(rise: configuration.rise, fall: configuration.fall), isUp: false)
+        }
     }
 
     /// - Parameter seed: for the lives; must differ from start to start.
@@ -142,7 +147,7 @@ public struct AgentMachine: Sendable {
         case .received(let message): received(message, now: now, into: &effects)
         case .datagram(let datagram): received(datagram, now: now, into: &effects)
         case .serviceSocketsDestroyed: socketsDestroyed(now: now, into: &effects)
-        case .check(let service, let passed): checked(service, passed: passed, into: &effects)
+        case .check(let service, let passed): checked(service, passed: passed, now: now, into: &effects)
         case .listenerClosed(let service): listenerClosed(service, into: &effects)
         case .applicationCrashed(let service): crashed(service, hadConnections: true, now: now, into: &effects)
         case .listenerCrashed(let service): crashed(service, hadConnections: false, now: now, into: &effects)

@@ -26,6 +26,9 @@ public struct DirectorMachine: Sendable {
     /// The ring table as it was last sent.
     public internal(set) var table = RingTable(epoch: Epoch(rawValue: 0), members: [], slots: [])
 
+    /// Services that fail their checks at a back-end.
+    var failing: [FailingService] = []
+
     /// Names in the order of their numbers; a number is never given again in one run.
     var names: [String] = []
     var sequence: UInt64 = 0
@@ -75,6 +78,7 @@ public struct DirectorMachine: Sendable {
             fenced(slot, failure: failure, now: now, into: &effects)
         case .timedOut(let flows): timedOut(flows, into: &effects)
         case .undrain(let name): undrain(name, now: now, into: &effects)
+        case .checks(let service, let name, let pass): checked(service, at: name, pass: pass, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }
         if !drains.isEmpty { advanceDrains(now: now, into: &effects) }
@@ -94,6 +98,8 @@ public struct DirectorMachine: Sendable {
         let former = configuration?.services.map(\.description) ?? []
         configuration = accepted
         planned = []
+        // Another service may get the number.
+        failing.removeAll { entry in !accepted.services.contains { $0.description.id == entry.service } }
         for backend in accepted.backends where !names.contains(backend.name) {
             guard names.count < Limits.backends else {
                 effects.append(.log(.limitReached("back-ends")))

@@ -218,13 +218,9 @@ extension DirectorMachine {
         planned = backends.map { (service: $0.0, backends: $0.1) }
         var new: [(service: ServiceID, plan: DispatchPlan)] = []
         for (service, backends) in zip(configuration.services, planned) {
-            var plan = service.policy.plan(for: backends.backends)
-            if let fault = plan.fault(for: backends.backends) {
-                effects.append(.log(.planRefused(service.description.name, fault)))
-                plan = .nobody
-            }
+            let plan = plan(service, for: backends.backends, into: &effects)
             new.append((service.description.id, plan))
-            for slot in plan.slots.lazy.compactMap(slotIndex) where slots[slot].openedAt == nil {
+            for slot in (plan.slots + [plan.sorry].compactMap { $0 }).lazy.compactMap(slotIndex) where slots[slot].openedAt == nil {
                 slots[slot].openedAt = clock
             }
         }
@@ -240,7 +236,7 @@ extension DirectorMachine {
     private func dispatchBackends(_ service: ServiceID) -> [DispatchBackend] {
         let chosen = members.compactMap { member -> DispatchBackend? in
             guard member.settledIn, member.condition == .present, member.healthy.contains(service),
-                !isDraining(member.id), let slot = slotIndex(member.slot), mayOpen(member, slots[slot]),
+                !isDraining(member.id), !isFailing(service, at: member.id), let slot = slotIndex(member.slot), mayOpen(member, slots[slot]),
                 let backend = self.configuration(of: member.id)
             else { return nil }
             let takenOver = slots.filter { $0.id != member.slot && holderSlot($0) == member.slot }.map(\.id)

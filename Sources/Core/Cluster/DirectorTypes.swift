@@ -26,10 +26,13 @@ public struct BackendConfiguration: Hashable, Sendable {
 public struct ServiceConfiguration: Sendable {
     public var description: ServiceDescription
     public var policy: any DispatchPolicy
+    /// The back-end that gets new flows only when no other one can.
+    public var sorry: String?
 
-    public init(_ description: ServiceDescription, policy: any DispatchPolicy) {
+    public init(_ description: ServiceDescription, policy: any DispatchPolicy, sorry: String? = nil) {
         self.description = description
         self.policy = policy
+        self.sorry = sorry
     }
 }
 
@@ -178,6 +181,8 @@ public enum DirectorInput: Sendable {
     case undrain(String)
     /// Flows that the data plane has forgotten, of services whose flows draw RSTs then.
     case timedOut([TimedOutFlow])
+    /// The director's own checks of a service at a back-end pass from now on, or fail.
+    case checks(of: ServiceID, at: String, pass: Bool)
     /// The answer to the effect `fenceCommand`: why it failed, or nil.
     case fenceCommandEnded(SlotID, failure: String?)
     /// The instant of the effect `timer` has come.

@@ -19,6 +19,17 @@ public struct DirectorPlane: Sendable {
     /// A put copies the value in place while the program reads it: change the owner while BATON_SLOT_TAKEOVER is set
     /// (the owner is not read then), and take the flag away with a second put.
     public let slots: BPFMap<UInt32, baton_slot>
+    /// Flows of which only SYNs were seen; the ACK that completes the handshake brings them into `flows`.
+    public let halfOpen: BPFMap<baton_flow_key, baton_flow>
+    /// By service id, and BATON_LIMIT_OF_ALL: how many new flows may begin.
+    public let flowLimits: BPFMap<UInt32, baton_flow_limit>
+    /// By service id: SYNs refused by the service's limit, by that of all, handshakes completed
+    /// (`struct baton_flood_counters`).
+    public let floodCounters: BPFCounters
+    /// By service id: how many flows each slot may have.
+    public let thresholds: BPFMap<UInt32, baton_thresholds>
+    /// By service id: the slots that have reached their upper threshold.
+    public let fullSlots: BPFMap<UInt32, baton_full_slots>
     /// The tables of dispatch plans: `putTable` a service's at free places, then point the service there.
     public let plan: BPFMap<UInt32, baton_plan_row>
     /// Two for each service id: `id * 2` and `id * 2 + 1`; written beside the one in use.
@@ -45,11 +56,17 @@ public struct DirectorPlane: Sendable {
     public struct Configuration: Sendable {
         /// Size of the flow table.
         public var flows: UInt32
+        /// Size of the table of half-open flows.
+        public var halfOpen: UInt32
         /// The interface's own address: frames to another one (flooded by a bridge) are left alone. Nil: no check.
         public var interfaceAddress: MACAddress?
 
-        public init(flows: UInt32 = UInt32(BATON_DEFAULT_FLOWS), interfaceAddress: MACAddress?) {
+        public init(
+            flows: UInt32 = UInt32(BATON_DEFAULT_FLOWS), halfOpen: UInt32 = UInt32(BATON_DEFAULT_HALF_OPEN),
+            interfaceAddress: MACAddress?
+        ) {
             self.flows = flows
+            self.halfOpen = halfOpen
             self.interfaceAddress = interfaceAddress
         }
     }
@@ -123,6 +140,7 @@ public struct DirectorPlane: Sendable {
     private static func open(_ configuration: Configuration) throws(BPFError) -> BPFObjectHandle {
         var object = try BPFObjectHandle(.director)
         try object.setMaxEntries(of: "flows", configuration.flows)
+        try object.setMaxEntries(of: "half_open", configuration.halfOpen)
         if let address = configuration.interfaceAddress {
             try object.setConstant("interface_address", address.contract)
         }
@@ -136,6 +154,11 @@ public struct DirectorPlane: Sendable {
         copyCounters = try object.counters("copy_counters")
         services = try object.map("services")
         flows = try object.map("flows")
+        halfOpen = try object.map("half_open")
+        flowLimits = try object.map("flow_limits")
+        floodCounters = try object.counters("flood_counters")
+        thresholds = try object.map("thresholds")
+        fullSlots = try object.map("full_slots")
         slots = try object.map("slots")
         plan = try object.map("plan")
         candidates = try object.map("candidates")

@@ -14,6 +14,10 @@ public struct DirectorStatus: Codable, Sendable {
     public var rejected: [String: UInt64]
     /// The last take-overs, newest first.
     public var takeovers: [TakeoverRecord]
+    /// The director's own checks.
+    public var checks: [Check] = []
+    /// In the order of the services.
+    public var limits: [Limit] = []
 
     public struct Backend: Codable, Sendable {
         public var name: String

@@ -1,5 +1,6 @@
 import Configuration
 import Glibc
+import HealthKit
 import Logging
 import Model
 import NIOCore
@@ -78,7 +79,9 @@ final class HealthChecks {
         let status = loop.makePromise(of: Int.self)
         let timeout = TimeAmount.nanoseconds(check.timeout.nanoseconds)
         let timer = loop.scheduleTask(in: timeout) { status.fail(CheckFailure.noAnswer) }
-        let request = check.kind == .http ? HTTPCheck.request(endpoint, check) : nil
+        let request =
+            check.kind == .http
+            ? HTTPProbe.request(endpoint, path: check.path, host: check.host, agent: "baton-agent") : nil
         let connection = ClientBootstrap(group: loop)
             .connectTimeout(timeout)
             .channelInitializer { channel in
@@ -125,23 +128,6 @@ final class HealthChecks {
         }
         items[index].failure = failure
         outcome(item.name, failure == nil, handshake)
-    }
-}
-
-/// Why a check did not pass, for the log.
-enum CheckFailure: Error, CustomStringConvertible {
-    case noAnswer
-    case connection(String)
-    case closed
-    case notHTTP
-
-    var description: String {
-        switch self {
-        case .noAnswer: "no answer within the timeout"
-        case .connection(let cause): cause
-        case .closed: "the application closed the connection before it had answered"
-        case .notHTTP: "the answer is not HTTP/1"
-        }
     }
 }
 

@@ -18,7 +18,7 @@ extension AgentConfiguration.Check {
 
 extension ValueKind where Value == String {
     /// A path as it stands in a request (RFC 9112 3.2.1).
-    fileprivate static var requestPath: ValueKind<String> {
+    static var requestPath: ValueKind<String> {
         ValueKind(expected: "a path of at most 1024 visible ASCII characters, e.g. /health") { scalar in
             guard scalar.text.utf8.count <= 1024 else { return .fault("the path is \(scalar.text.utf8.count) bytes long") }
             guard scalar.text.hasPrefix("/") else {
@@ -36,7 +36,7 @@ extension ValueKind where Value == String {
     }
 
     /// What the Host field may hold (RFC 9110 7.2), as far as checks need it.
-    fileprivate static var hostField: ValueKind<String> {
+    static var hostField: ValueKind<String> {
         ValueKind(expected: "a host's name, with or without a port, e.g. www.example.com") { scalar in
             let isGood = { (byte: UInt8) in
                 switch byte {
@@ -56,7 +56,7 @@ extension ValueKind where Value == String {
 
 extension ValueKind where Value == ClosedRange<Int> {
     /// A status code, or a range of them.
-    fileprivate static var statusCodes: ValueKind<ClosedRange<Int>> {
+    static var statusCodes: ValueKind<ClosedRange<Int>> {
         ValueKind(expected: "a status from 100 to 599 or a range, e.g. 200 or 200-399") { scalar in
             let ends = scalar.text.split(separator: "-", omittingEmptySubsequences: false)
             let numbers = ends.compactMap { end -> Int? in

@@ -159,7 +159,7 @@ extension ConfigurationChange: CustomStringConvertible {
 
 extension ConfigurationChange {
     /// Keys that a running director takes up; all others need a restart, those that are yet to come as well.
-    private static let live = ["backups", "fence"]
+    private static let live = ["backups", "fence", "flows.rate", "flows.burst"]
 
     private static let reasons = [
         "interface": "the data plane sits at that interface",
@@ -179,7 +179,7 @@ extension ConfigurationChange {
     public var obstacle: String? {
         guard case .setting(let change) = self else { return nil }
         let key = String(change.key.prefix { $0 != "." })
-        if Self.live.contains(key) { return nil }
+        if Self.live.contains(key) || Self.live.contains(change.key) { return nil }
         let reason = Self.reasons[key] ?? "a running director does not take it up"
         return "\(change.key) cannot change without a restart: \(reason)"
     }

@@ -116,6 +116,7 @@ extension DirectorConfiguration.Service: TreeStructure {
         case "policy": [.init("policy", policyTree)]
         case "policyOptions": []
         case "http": replay == .http ? httpEntries : []
+        case "rate": rate?.entries ?? []
         default: nil
         }
     }
@@ -143,6 +144,37 @@ extension DirectorConfiguration.Service: TreeStructure {
             return "\(bytes / factor)\(name)"
         }
         return "\(bytes)B"
+    }
+}
+
+extension DirectorConfiguration.Rate {
+    /// Two keys of the mapping that it stands in.
+    var entries: [ConfigurationTree.Entry] {
+        [.init("rate", .scalar("\(rate)")), .init("burst", .scalar("\(burst)"))]
+    }
+}
+
+extension DirectorConfiguration.Flows: TreeStructure {
+    func entries(of property: String) -> [ConfigurationTree.Entry]? {
+        guard property == "rate" else { return nil }
+        return rate?.entries ?? [.init("rate", .scalar("off"))]
+    }
+}
+
+extension DirectorConfiguration.Check: TreeStructure {
+    /// Only the keys that the kind knows.
+    func entries(of property: String) -> [ConfigurationTree.Entry]? {
+        let key = ["statuses": "status", "recordType": "type"][property] ?? property
+        guard DirectorCheckReading.knows(kind, key) else { return [] }
+        switch property {
+        case "statuses": return [.init("status", .list(statuses.map { .scalar(Self.text($0)) }))]
+        case "recordType": return [.init("type", .scalar(recordType))]
+        default: return nil
+        }
+    }
+
+    private static func text(_ range: ClosedRange<Int>) -> String {
+        range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
     }
 }
 

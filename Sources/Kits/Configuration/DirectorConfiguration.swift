@@ -108,6 +108,12 @@ extension DirectorConfiguration {
         public var timeouts: Timeouts
         /// `reset_on_timeout`: whether both ends of a flow that times out are sent an RST. true or false; default false.
         public var resetOnTimeout: Bool
+        /// `checks`: how the director itself finds out whether a back-end serves. List of at most 8 entries; default none.
+        public var checks: [Check]
+        /// `sorry`: the back-end that gets new flows only when no other one can. Name of a back-end; default none.
+        public var sorry: String?
+        /// `rate`, `burst`: how many new flows may begin in a second; nil: as many as come.
+        public var rate: Rate?
 
         public init(
             name: String,
@@ -119,7 +125,10 @@ extension DirectorConfiguration {
             http: HTTPReplay = HTTPReplay(),
             forwarding: String = "selective",
             timeouts: Timeouts = Timeouts(),
-            resetOnTimeout: Bool = false
+            resetOnTimeout: Bool = false,
+            checks: [Check] = [],
+            sorry: String? = nil,
+            rate: Rate? = nil
         ) {
             self.name = name
             self.address = address
@@ -131,6 +140,9 @@ extension DirectorConfiguration {
             self.forwarding = forwarding
             self.timeouts = timeouts
             self.resetOnTimeout = resetOnTimeout
+            self.checks = checks
+            self.sorry = sorry
+            self.rate = rate
         }
     }
 
@@ -160,11 +172,21 @@ extension DirectorConfiguration {
         /// `weight`: its share of new flows, for the policies that weigh. Whole number 0...65535; default 1. With 0
         /// it gets none, and keeps those that it has.
         public var weight: Int
+        /// `upper_threshold`: with so many flows of a service, open and closed ones, it gets no new ones of it. Whole number
+        /// 0...1000000000; default 0: no threshold.
+        public var upperThreshold: Int
+        /// `lower_threshold`: below it new flows come again. Whole number, less than the upper one; default 0: three
+        /// quarters of the upper one.
+        public var lowerThreshold: Int
 
-        public init(name: String, address: IPAddress, weight: Int = 1) {
+        public init(
+            name: String, address: IPAddress, weight: Int = 1, upperThreshold: Int = 0, lowerThreshold: Int = 0
+        ) {
             self.name = name
             self.address = address
             self.weight = weight
+            self.upperThreshold = upperThreshold
+            self.lowerThreshold = lowerThreshold
         }
     }
 
@@ -221,9 +243,17 @@ extension DirectorConfiguration {
         /// `size`: connections that it holds; the least recently used one makes room. Whole number
         /// 1024...16777216; default 1000000. The kernel reserves the memory at the start.
         public var size: Int
+        /// `half_open`: flows of which only SYNs were seen; they have a table of their own, so that a flood of SYNs drives
+        /// out no others. Whole number 1024...16777216; default 131072.
+        public var halfOpen: Int
+        /// `rate`, `burst`: how many new flows may begin in a second, of all services together. Default 100000, and those
+        /// of one second; nil (`off`): as many as come.
+        public var rate: Rate?
 
-        public init(size: Int = 1_000_000) {
+        public init(size: Int = 1_000_000, halfOpen: Int = 131_072, rate: Rate? = Rate(rate: 100_000)) {
             self.size = size
+            self.halfOpen = halfOpen
+            self.rate = rate
         }
     }
 

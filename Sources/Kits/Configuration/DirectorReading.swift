@@ -46,13 +46,13 @@ extension DirectorConfiguration {
             "services",
             isRequired: true,
             limit: Limits.services,
-            keys: "name, address, policy, persistence, replay and forwarding"
+            keys: "name, address, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
         ) { Service(entry: $0, modules: modules) }
         let backends = root.list(
             "backends",
             isRequired: true,
             limit: Limits.backends,
-            keys: "name, address and weight"
+            keys: "name, address, weight, upper_threshold and lower_threshold"
         ) { Backend(entry: $0) }
         let configuration = DirectorConfiguration(
             interface: interface,
@@ -68,7 +68,7 @@ extension DirectorConfiguration {
             fence: root.optionalSection("fence", keys: "command and timeout") { Fence(section: $0) },
             backups: root.value("backups", .integer(in: 1...Limits.backups), default: 1),
             control: root.section("control", keys: "address and port") { Control(section: $0) },
-            flows: root.section("flows", keys: "size") { Flows(section: $0) },
+            flows: root.section("flows", keys: "size, half_open, rate and burst") { Flows(section: $0) },
             state: root.value("state", .path(example: "/sys/fs/bpf/baton"), default: "/sys/fs/bpf/baton"),
             socket: root.value(
                 "socket",
@@ -80,6 +80,7 @@ extension DirectorConfiguration {
             logLevel: root.logLevel()
         )
         PolicyReading.checkRoom(root.reader, services: services, modules: modules)
+        root.reader.checkSorry(services, backends)
         checkTogether(root.reader, services: services, backends: backends, control: configuration.control)
         return configuration
     }
@@ -172,7 +173,10 @@ extension DirectorConfiguration.Service {
             timeouts: entry.section("timeouts", keys: DirectorConfiguration.Timeouts.keys) {
                 DirectorConfiguration.Timeouts(section: $0)
             },
-            resetOnTimeout: entry.value("reset_on_timeout", .flag, default: false)
+            resetOnTimeout: entry.value("reset_on_timeout", .flag, default: false),
+            checks: DirectorCheckReading.read(entry),
+            sorry: entry.optional("sorry", .name),
+            rate: DirectorConfiguration.Rate.read(entry, default: nil)
         )
     }
 }
@@ -197,6 +201,7 @@ extension DirectorConfiguration.Backend {
         let address = entry.required("address", .address(.lan, example: "10.0.0.11"))
         let weight = entry.value("weight", .integer(in: 0...65535), default: 1)
         self.init(name: name ?? "", address: address ?? IPAddress(ipv4: 0), weight: weight)
+        readThresholds(entry)
     }
 }
 
@@ -250,6 +255,10 @@ extension DirectorConfiguration.Control {
 
 extension DirectorConfiguration.Flows {
     fileprivate init(section: Section) {
-        self.init(size: section.value("size", .integer(in: 1024...(16 << 20)), default: 1_000_000))
+        self.init(
+            size: section.value("size", .integer(in: 1024...(16 << 20)), default: 1_000_000),
+            halfOpen: section.value("half_open", .integer(in: 1024...(16 << 20)), default: 131_072),
+            rate: DirectorConfiguration.Rate.read(section, default: DirectorConfiguration.Flows().rate)
+        )
     }
 }

@@ -99,6 +99,11 @@ final class Section {
         pairs.contains { $0.key == key && $0.value.mapping != nil }
     }
 
+    /// Whether a list stands below a key.
+    func isList(_ key: String) -> Bool {
+        pairs.contains { $0.key == key && $0.value.sequence != nil }
+    }
+
     /// Takes all keys for known: what they mean depends on one that is wrong itself.
     func ignoreOthers() {
         asked = pairs.map(\.key)
@@ -189,7 +194,7 @@ final class Section {
 
 extension Section {
     private func node(_ key: String) -> Node? {
-        asked.append(key)
+        if !asked.contains(key) { asked.append(key) }
         reader.know(child(key))
         guard let pair = pairs.first(where: { $0.key == key }) else { return nil }
         return pair.value

@@ -83,12 +83,24 @@ extension DirectorRuntime {
     /// What is new comes first, what is gone goes last: in between both are served.
     private func enact(_ new: DirectorConfiguration) throws {
         let old = configuration
+        let items = try ServiceChecks.items(new)
         try host.adopt(new)
         try host.announce()
         configuration = new
+        try host.publishLimitOfAll()
+        try host.publishThresholdsAnew()
         try process(.configuration(try clusterConfiguration()))
         try publishServices(thatDifferFrom: old)
         try host.dropFormerServices()
+        if Self.checksDiffer(old, new) { checks?.set(items) }
+    }
+
+    /// Whether the director's own checks try the same at the same places; those that do go on as they are.
+    private static func checksDiffer(_ old: DirectorConfiguration, _ new: DirectorConfiguration) -> Bool {
+        old.services.map(\.name) != new.services.map(\.name) || old.services.map(\.address) != new.services.map(\.address)
+            || old.services.map(\.checks) != new.services.map(\.checks)
+            || old.backends.map(\.name) != new.backends.map(\.name)
+            || old.backends.map(\.address) != new.backends.map(\.address)
     }
 
     /// What the plan does not show is in the service's value too.
@@ -99,6 +111,7 @@ extension DirectorRuntime {
             } else if let number = forwardingNumber(of: service) {
                 // After a restart the old plan is in force until the back-ends are back.
                 try host.setForwarding(number, at: service.address)
+                try host.publishLimits(of: id, sorry: nil)
             }
         }
     }

@@ -28,12 +28,14 @@ extension DirectorRuntime {
         }
         names.servers = slotHolders()
         for backend in configuration.backends { names.addresses[backend.name] = "\(backend.address)" }
-        let (flows, known, after) = (host.plane.flows, names, place)
+        let (flows, halfOpen, known, after) = (host.plane.flows, host.plane.halfOpen, names, place)
         return .later(
             walker.runIfActive(eventLoop: loop) {
                 let now = MonotonicClock.now()
                 let part = try flows.part(after: after, capacity: Self.partSize)
-                let connections = part.entries.map { known.connection($0.key, $0.value, now) }
+                // What is half open comes with the first part.
+                let first = after == nil ? try halfOpen.part(after: nil, capacity: Self.partSize).entries : []
+                let connections = (first + part.entries).map { known.connection($0.key, $0.value, now) }
                 return try AdminJSON.encode(ConnectionList(connections: connections, next: part.next.map { "\($0)" }))
             }
         )

@@ -40,6 +40,11 @@ final class DirectorHost {
     var weighing: Set<ServiceID> = []
     /// A service keeps its hash while it is pinned: a restart must not send clients elsewhere.
     var secrets: [ServiceID: UInt32] = [:]
+    /// The back-ends whose thresholds the slots have.
+    var thresholdsWritten: [SlotID: String] = [:]
+    var backends: [Configuration.DirectorConfiguration.Backend] { configuration.backends }
+    /// New flows of all services together.
+    var limitOfAll: Configuration.DirectorConfiguration.Rate? { configuration.flows.rate }
 
     init(configuration: Configuration.DirectorConfiguration, logger: Logger) throws {
         self.configuration = configuration
@@ -59,7 +64,9 @@ final class DirectorHost {
             case .auto: [.native, .generic]
             }
         let start = try DirectorPlane.start(
-            DirectorPlane.Configuration(flows: UInt32(configuration.flows.size), interfaceAddress: interface.address),
+            DirectorPlane.Configuration(
+                flows: UInt32(configuration.flows.size), halfOpen: UInt32(configuration.flows.halfOpen),
+                interfaceAddress: interface.address),
             interface: interface.index,
             pins: configuration.state,
             modes: attachModes
@@ -67,6 +74,7 @@ final class DirectorHost {
         plane = start.plane
         mode = try BPFLink.xdpMode(of: interface.index)?.rawValue ?? "none"
         try adoptPinnedServices()
+        try publishLimitOfAll()
     }
 
     // MARK: Slots
@@ -75,6 +83,7 @@ final class DirectorHost {
     func publish(_ publication: SlotPublication) throws {
         let index = UInt32(publication.slot.rawValue)
         try plane.slotRecords.put(index, baton_slot_record(publication.record))
+        try publishThresholds(of: publication.slot, backend: publication.record.backend)
         if let members = publication.members {
             try plane.slotCopies.put(index, baton_copies(members: members))
         }

@@ -3,6 +3,7 @@ import BuiltinModules
 import Cluster
 import Configuration
 import ControlPlane
+import HealthKit
 import LinuxBPF
 import LinuxBase
 import LinuxNetwork
@@ -38,6 +39,7 @@ final class DirectorRuntime: @unchecked Sendable {
     private var listener: SecureListener?
     private var datagrams: AuthenticatedDatagrams?
     private var admin: AdminSocket?
+    var checks: ServiceChecks?
     private var sessions: [SessionID: SecureSession] = [:]
     private var nextSession: UInt64 = 1
     /// Where each back-end's datagrams came from last.
@@ -96,6 +98,11 @@ final class DirectorRuntime: @unchecked Sendable {
         admin = try AdminSocket(path: configuration.socket, on: loop, logger: logger) { [unowned self] request in
             self.answer(request)
         }
+        let checks = ServiceChecks(logger: logger) { [weak self, loop] subject, pass in
+            loop.execute { self?.checked(subject, pass: pass) }
+        }
+        self.checks = checks
+        let items = try ServiceChecks.items(configuration)
         try host.announce()
         handle(.configuration(try clusterConfiguration()))
         let records = try host.records()
@@ -103,6 +110,7 @@ final class DirectorRuntime: @unchecked Sendable {
             logger.notice("found \(records.count) slots of an earlier run")
             handle(.restored(records))
         }
+        checks.set(items)
         scheduleCounting()
         let period = TimeAmount.nanoseconds(RateEstimator.period.nanoseconds)
         sampling = loop.scheduleRepeatedTask(initialDelay: .zero, delay: period) { [unowned self] _ in self.sampleRates() }
@@ -113,6 +121,7 @@ final class DirectorRuntime: @unchecked Sendable {
         timer?.cancel()
         counting?.cancel()
         sampling?.cancel()
+        checks?.stop()
         admin?.close()
         listener?.close()
         datagrams?.close()
@@ -133,7 +142,8 @@ final class DirectorRuntime: @unchecked Sendable {
                 replay: service.replay,
                 http: service.http
             )
-            return ServiceConfiguration(description, policy: policy(ModuleOptions(service.policyOptions)))
+            return ServiceConfiguration(
+                description, policy: policy(ModuleOptions(service.policyOptions)), sorry: service.sorry)
         }
         guard let detector = registry.detection(named: configuration.detector), let ring = registry.ring.first else {
             throw DirectorFailure("no failure detector \(configuration.detector)")
@@ -239,6 +249,15 @@ final class DirectorRuntime: @unchecked Sendable {
         }
     }
 
+    // MARK: Health checks
+
+    var checkStates: [HealthMonitor.State] { checks?.states ?? [] }
+
+    private func checked(_ subject: HealthMonitor.Subject, pass: Bool) {
+        guard let index = configuration.services.firstIndex(where: { $0.name == subject.service }) else { return }
+        handle(.checks(of: host.serviceIDs[index], at: subject.backend, pass: pass))
+    }
+
     // MARK: Network
 
     private func opened(_ session: SecureSession) {
@@ -292,12 +311,12 @@ final class DirectorRuntime: @unchecked Sendable {
         case "drain", "undrain", "drain-status": return answerDrain(request) ?? .failure("not a request")
         case "status": return .encoding(status())
         case "flows":
-            let flows = host.plane.flows
+            let plane = host.plane
             let limit = request.arguments["limit"].flatMap { Int($0) } ?? 1000
             let names = FlowWalk.Names(machine: machine, host: host)
             return .later(
                 walker.runIfActive(eventLoop: loop) {
-                    try AdminJSON.encode(try FlowWalk.list(flows, limit: limit, names: names))
+                    try AdminJSON.encode(try FlowWalk.list(plane, limit: limit, names: names))
                 }
             )
         case "service-forwarding": return changeForwarding(request.arguments)

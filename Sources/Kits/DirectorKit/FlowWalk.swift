@@ -46,12 +46,14 @@ enum FlowWalk {
         var tallies = try LoadTallies(plane, services: services)
         let instant = MonotonicClock.now()
         let now = instant.nanoseconds
-        try plane.flows.forEach { key, flow in
-            if overdue.count < overdueLimit, Int(key.service) < timeouts.count, let limits = timeouts[Int(key.service)],
-                limits.isOver(FlowPhase(key, flow), lastSeen: flow.last_seen_ns, now: instant) {
-                overdue.append((key, flow))
-                return
-            }
+        func isOverdue(_ key: baton_flow_key, _ flow: baton_flow) -> Bool {
+            guard overdue.count < overdueLimit, Int(key.service) < timeouts.count, let limits = timeouts[Int(key.service)],
+                limits.isOver(FlowPhase(key, flow), lastSeen: flow.last_seen_ns, now: instant)
+            else { return false }
+            overdue.append((key, flow))
+            return true
+        }
+        func add(_ key: baton_flow_key, _ flow: baton_flow) {
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
             let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
@@ -61,8 +63,21 @@ enum FlowWalk {
             guard isClosing || isEstablished || age < handshakeIdle else { return }
             tallies.add(service: key.service, slot: Int(flow.slot), isClosing: isClosing)
         }
+        try plane.flows.forEach { key, flow in if !isOverdue(key, flow) { add(key, flow) } }
+        // What nobody has completed in a minute opens nothing any more.
+        var abandoned: [baton_flow_key] = []
+        try plane.halfOpen.forEach { key, flow in
+            let limits = Int(key.service) < timeouts.count ? timeouts[Int(key.service)] : nil
+            if limits?.isOver(.handshake, lastSeen: flow.last_seen_ns, now: instant) == true {
+                abandoned.append(key)
+            } else if now &- min(flow.last_seen_ns, now) < handshakeIdle {
+                add(key, flow)
+            }
+        }
+        for key in abandoned { _ = try plane.halfOpen.delete(key) }
         let forgotten = try forget(overdue, plane, timeouts)
         try tallies.correct(plane)
+        for service in services { try Thresholds.judge(plane, service: service) }
         let slots = counts.indices.filter { counts[$0] > 0 }.map {
             SlotFlows(slot: SlotID(rawValue: UInt16($0)), flows: counts[$0], busy: busy[$0])
         }
@@ -106,13 +121,13 @@ enum FlowWalk {
 
     /// The first flows in the kernel's order, and how many there are.
     static func list(
-        _ flows: BPFMap<baton_flow_key, baton_flow>,
+        _ plane: DirectorPlane,
         limit: Int,
         names: Names
     ) throws -> FlowList {
         var list = FlowList(total: 0, flows: [])
         let now = MonotonicClock.now().nanoseconds
-        try flows.forEach { key, flow in
+        func add(_ key: baton_flow_key, _ flow: baton_flow) {
             list.total += 1
             guard list.flows.count < limit else { return }
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
@@ -128,6 +143,8 @@ enum FlowWalk {
                 )
             )
         }
+        try plane.flows.forEach { key, flow in add(key, flow) }
+        try plane.halfOpen.forEach { key, flow in add(key, flow) }
         return list
     }
 }

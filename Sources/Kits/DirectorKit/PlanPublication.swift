@@ -60,11 +60,12 @@ extension DirectorHost {
             value.persistence_bits = UInt8(clamping: 96 + persistence.netmask)
             value.persistence_bits_ipv6 = UInt8(clamping: persistence.netmaskIPv6)
         }
+        try publishLimits(of: service, sorry: plan.sorry)
         try plane.setService(baton_service_key(address: endpoint.address, port: endpoint.port), value)
         // The former table stays until the next one: a frame that is being looked at may still read it.
         if let former = formerStart[service] { planRoom.keepOnly(start, former, of: number) }
         formerStart[service] = start
         planHalf[service] = half
-        if plan.kind.usesCandidates { weighing.insert(service) } else { weighing.remove(service) }
+        if plan.kind.usesCandidates || hasThresholds { weighing.insert(service) } else { weighing.remove(service) }
     }
 }

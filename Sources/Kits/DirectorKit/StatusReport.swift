@@ -14,7 +14,7 @@ struct StatusReport {
 
     func make() -> DirectorStatus {
         let machine = runtime.machine
-        return DirectorStatus(
+        var status = DirectorStatus(
             interface: runtime.configuration.interface,
             xdpMode: runtime.host.mode,
             epoch: machine.epoch.rawValue,
@@ -39,6 +39,9 @@ struct StatusReport {
             rejected: rejected(),
             takeovers: machine.takeOvers.reversed().map(record)
         )
+        status.checks = runtime.checkStates.map(\.shown)
+        status.limits = runtime.limits()
+        return status
     }
 
     private func protection(of slot: SlotID) -> [DirectorStatus.Protection] {

@@ -22,6 +22,7 @@ struct DaemonConfiguration {
         lines.append("backends:")
         for (index, node) in plan.webNodes.enumerated() {
             lines += ["  - name: \(node)", "    address: \(plan.address(of: node)?.description ?? "")"]
+            if index < options.backendSettings.count { lines += options.backendSettings[index].map { "    " + $0 } }
             if index < options.weights.count { lines.append("    weight: \(options.weights[index])") }
         }
         lines += [

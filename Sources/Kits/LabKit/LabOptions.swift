@@ -19,6 +19,8 @@ public struct LabOptions: Sendable {
     public var policy = "rr"
     /// Of the back-ends in their order, for policies that weigh; whoever is not named has the default.
     public var weights: [Int] = []
+    /// More lines of each back-end in the director's file, such as `upper_threshold: 2`, in their order.
+    public var backendSettings: [[String]] = []
     public var replay = "stream"
     public var forwarding = "selective"
     /// More lines of the service, such as `methods: idempotent`.

@@ -107,6 +107,8 @@ public struct DispatchPlan: Hashable, Sendable {
     public var fallsBack: Bool
     /// `cache`, `cacheSet`: seconds after which an unused destination is forgotten, and an unchanged set shrinks.
     public var cacheSeconds: UInt32
+    /// Who gets a flow that nobody of the plan takes; the cluster sets it, not the policy.
+    public var sorry: SlotID?
 
     /// No table may be longer.
     public static let longestTable = 131_071

@@ -50,6 +50,7 @@ struct StatusCommand: ParsableCommand {
             )
         }
         services.show()
+        HealthTables.show(status)
         show(status.takeovers)
         show("messages dropped", status.rejected)
     }

@@ -3,6 +3,7 @@
  */
 #include "director_dispatch.h"
 #include "director_duplicate.h"
+#include "director_flood.h"
 #include "director_maps.h"
 #include "director_persistence.h"
 #include "packet.h"
@@ -177,7 +178,8 @@ static __always_inline __u16 choose_slot(const struct baton_segment *segment, co
         if (slot != BATON_NO_SLOT)
             return slot;
     }
-    return baton_dispatch(&opening, service);
+    slot = baton_dispatch(&opening, service);
+    return likely(slot != BATON_NO_SLOT) ? slot : sorry_slot(service->id);
 }
 
 /* A SYN without a living flow; `former` is the flow whose place it takes. Returns 0, and why in `reason`, when there is
@@ -197,7 +199,9 @@ static __always_inline struct baton_slot *open_flow(const struct baton_segment *
         return 0;
     flow.last_seen_ns = bpf_ktime_get_coarse_ns();
     flow.group_time = group_time(flow.last_seen_ns);
-    if (likely(!bpf_map_update_elem(&flows, key, &flow, former ? BPF_ANY : BPF_NOEXIST))) {
+    if (former)
+        bpf_map_delete_elem(&flows, key);
+    if (likely(!bpf_map_update_elem(&half_open, key, &flow, former ? BPF_ANY : BPF_NOEXIST))) {
         verdict->counts->values[BATON_COUNT_NEW_FLOWS]++;
         verdict->service_counts->new_flows++;
         if (former)
@@ -209,7 +213,7 @@ static __always_inline struct baton_slot *open_flow(const struct baton_segment *
     }
     /* Another CPU was faster with the same SYN, or the table has no place even after evicting. */
     *reason = BATON_COUNT_TABLE_FULL;
-    winner = bpf_map_lookup_elem(&flows, key);
+    winner = bpf_map_lookup_elem(&half_open, key);
     if (!winner)
         return 0;
     slot = find_slot(winner->slot);
@@ -231,11 +235,15 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
 
     __builtin_memcpy(key.client_address, segment->source, 16);
     flow = bpf_map_lookup_elem(&flows, &key);
+    if (unlikely(!flow))
+        flow = half_open_flow(&key, segment->flags);
     if (likely(flow))
         slot = find_slot(flow->slot);
     if (unlikely(is_opening(segment)) && (!slot_is_up(slot) || (flow && (flow->flags & BATON_FLOW_CLOSING)))) {
         enum baton_director_counter reason;
 
+        if (unlikely(!admits_flow(verdict->service->id)))
+            return XDP_DROP;
         slot = open_flow(segment, verdict, &key, flow, &reason);
         if (!slot)
             return drop(verdict->counts, reason);

@@ -57,7 +57,7 @@ static __always_inline __u16 dispatch_by_counter(const struct baton_service *ser
         /* Only a new flow pays for the atomic. */
         __u16 slot = table_entry(service, __sync_fetch_and_add(cursor, 1));
 
-        if (takes_new_flows(slot))
+        if (takes_new_flows(service->id, slot))
             return slot;
     }
     return BATON_NO_SLOT;
@@ -73,7 +73,7 @@ static __always_inline __u16 dispatch_by_hash(const struct baton_opening *openin
     for (__u32 attempt = 0; attempt < BATON_PLAN_TRIES; attempt++) {
         __u16 slot = table_entry(service, baton_hash(words, service->hash_secret + attempt));
 
-        if (takes_new_flows(slot))
+        if (takes_new_flows(service->id, slot))
             return slot;
         if (!(service->plan_flags & BATON_PLAN_FALLBACK))
             break;

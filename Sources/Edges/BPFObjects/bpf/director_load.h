@@ -3,6 +3,7 @@
 #define BATON_DIRECTOR_LOAD_H
 
 #include "director_maps.h"
+#include "director_threshold.h"
 
 static __always_inline struct baton_load *find_load(__u32 service, __u16 slot)
 {
@@ -15,8 +16,10 @@ static __noinline void count_opened(__u32 service, __u16 slot)
 {
     struct baton_load *load = find_load(service, slot);
 
-    if (load)
-        __sync_fetch_and_add(&load->active, 1);
+    if (!load)
+        return;
+    __sync_fetch_and_add(&load->active, 1);
+    judge_fullness(load, service, slot);
 }
 
 static __noinline void count_closing(__u32 service, __u16 slot)
@@ -34,17 +37,20 @@ static __noinline void count_replaced(__u32 service, __u16 slot, __u8 flags)
 {
     struct baton_load *load = find_load(service, slot);
 
-    if (load)
-        __sync_fetch_and_add(flags & BATON_FLOW_CLOSING ? &load->inactive : &load->active, -1);
+    if (!load)
+        return;
+    __sync_fetch_and_add(flags & BATON_FLOW_CLOSING ? &load->inactive : &load->active, -1);
+    judge_fullness(load, service, slot);
 }
 
-/* Whether a SYN may go there. */
-static __always_inline bool takes_new_flows(__u16 number)
+/* Whether a SYN of the service may go there. */
+static __always_inline bool takes_new_flows(__u32 service, __u16 number)
 {
     __u32 key = number;
     struct baton_slot *slot = bpf_map_lookup_elem(&slots, &key);
 
-    return slot && (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) == BATON_SLOT_ACTIVE;
+    return slot && (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) == BATON_SLOT_ACTIVE
+        && !is_full(service, number);
 }
 
 /* The best so far, as a fraction: the load of a slot by its weight. */
@@ -60,6 +66,7 @@ struct baton_scan {
     /* What is asked. */
     __u32 start;
     __u32 count;
+    __u32 service;
     __u8 rule;
     bool one;               /* only the candidate at `start` */
     __u16 set[BATON_MAX_REPLICAS];  /* of a destination; BATON_NO_SLOT: a free place */
@@ -162,7 +169,7 @@ static __always_inline void weigh(struct baton_scan *scan)
 {
     __u64 load;
 
-    if (!scan->weight || !takes_new_flows(scan->slot))
+    if (!scan->weight || !takes_new_flows(scan->service, scan->slot))
         return;
     load = scan->rule == BATON_RULE_OVERHEAD ? (scan->active << 8) + scan->inactive : scan->active + 1;
     if (scan->active * 2 < scan->weight)
@@ -224,6 +231,7 @@ static __always_inline struct baton_scan *prepare_scan(const struct baton_servic
     __builtin_memset(scan, 0, sizeof(*scan));
     __builtin_memset(scan->set, 0xff, sizeof(scan->set));
     scan->rule = service->plan_rule;
+    scan->service = service->id;
     scan->best.slot = BATON_NO_SLOT;
     scan->least_member.slot = BATON_NO_SLOT;
     scan->most_member.slot = BATON_NO_SLOT;

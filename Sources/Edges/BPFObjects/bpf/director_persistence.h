@@ -46,7 +46,7 @@ static __noinline __u16 slot_of_client(const __u8 *address, const struct baton_s
     slot = client->slot;
     /* The one that is checked shall be the one that is used: another CPU may write it meanwhile. */
     barrier_var(slot);
-    if (slot >= BATON_MAX_SLOTS || !(open->open[slot / 32] & 1u << slot % 32) || !takes_new_flows(slot))
+    if (slot >= BATON_MAX_SLOTS || !(open->open[slot / 32] & 1u << slot % 32) || !takes_new_flows(service->id, slot))
         return BATON_NO_SLOT;
     return slot;
 }

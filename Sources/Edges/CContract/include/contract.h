@@ -34,6 +34,7 @@ enum {
     BATON_DEFAULT_PERSISTENT = 65536,
     BATON_DEFAULT_DESTINATIONS = 16384,
     BATON_DEFAULT_FLOWS = 1000000,
+    BATON_DEFAULT_HALF_OPEN = 131072,
     BATON_DEFAULT_CONNECTIONS = 65536,
     BATON_NO_SLOT = 0xffff,
 };
@@ -254,6 +255,44 @@ struct baton_copy_counters {
     baton_u64 dropped;  /* frames that could not be copied to everyone: the client sends them again */
 };
 BATON_ASSERT_SIZE(struct baton_copy_counters, 16);
+
+/* Thresholds of a service at a slot; `upper` 0: none. A slot with `upper` flows or more, open and closed ones, gets no new
+ * one until it has fewer than `lower`. */
+struct baton_threshold {
+    baton_u32 upper;
+    baton_u32 lower;
+};
+BATON_ASSERT_SIZE(struct baton_threshold, 8);
+
+struct baton_thresholds {
+    struct baton_threshold slots[BATON_MAX_SLOTS];
+};
+BATON_ASSERT_SIZE(struct baton_thresholds, 8192);
+
+/* A bit for each slot that has reached its upper threshold, and has not been below the lower one since. */
+struct baton_full_slots {
+    baton_u32 bits[BATON_MAX_SLOTS / 32];
+};
+BATON_ASSERT_SIZE(struct baton_full_slots, 128);
+
+/* The element of `flow_limits` that is no service's: new flows of all services together. */
+enum { BATON_LIMIT_OF_ALL = BATON_MAX_SERVICES, BATON_FLOW_LIMITS = BATON_MAX_SERVICES + 1 };
+
+struct baton_flow_limit {
+    baton_u64 interval_ns;  /* between two new flows, at the rate; 0: no limit */
+    baton_u64 burst_ns;     /* how far ahead of the rate they may be */
+    baton_u32 sorry;        /* 1 + the slot that gets flows that no other slot takes; 0: none */
+    baton_u32 padding;
+};
+BATON_ASSERT_SIZE(struct baton_flow_limit, 24);
+
+/* SYNs that would have opened a flow, and were dropped; and flows whose handshake was completed. */
+struct baton_flood_counters {
+    baton_u64 refused_by_service;
+    baton_u64 refused_by_all;
+    baton_u64 completed;
+};
+BATON_ASSERT_SIZE(struct baton_flood_counters, 24);
 
 /* Indices of the director's per-CPU counters (64-bit each). */
 enum baton_director_counter {

@@ -10,6 +10,8 @@ public enum ScenarioRegistry {
         clientScenarios,
         directorScenarios,
         dispatchScenarios,
+        healthScenarios,
+        floodScenarios,
         forwardingScenarios,
         agentScenarios,
         drainScenarios,

@@ -1,26 +1,25 @@
-import Configuration
 import Model
 import Testing
 
-@testable import AgentKit
+@testable import HealthKit
 
 @Suite("Requests of checks")
-struct HTTPCheckTests {
+struct HTTPProbeTests {
     @Test("The request names path and host; the service's address is the default")
     func request() throws {
         let service = try #require(Endpoint("10.0.0.1:80"))
-        var check = AgentConfiguration.Check(kind: .http)
-        let text = { (endpoint: Endpoint) in String(decoding: HTTPCheck.request(endpoint, check), as: UTF8.self) }
+        func text(_ endpoint: Endpoint, path: String = "/", host: String? = nil) -> String {
+            String(decoding: HTTPProbe.request(endpoint, path: path, host: host, agent: "x"), as: UTF8.self)
+        }
         #expect(text(service).hasPrefix("GET / HTTP/1.1\r\nHost: 10.0.0.1\r\n"))
         #expect(text(service).hasSuffix("\r\nConnection: close\r\n\r\n"))
         #expect(text(try #require(Endpoint("10.0.0.1:8080"))).contains("\r\nHost: 10.0.0.1:8080\r\n"))
         #expect(text(try #require(Endpoint("[2001:db8::1]:80"))).contains("\r\nHost: [2001:db8::1]\r\n"))
-        check.path = "/health?full=1"
-        check.host = "api.example"
-        #expect(text(service).hasPrefix("GET /health?full=1 HTTP/1.1\r\nHost: api.example\r\n"))
+        let named = text(service, path: "/health?full=1", host: "api.example")
+        #expect(named.hasPrefix("GET /health?full=1 HTTP/1.1\r\nHost: api.example\r\n"))
     }
 
-    private static let answers: [(String, HTTPCheck.Answer)] = [
+    private static let answers: [(String, HTTPProbe.Answer)] = [
         ("", .more),
         ("HTTP", .more),
         ("HTTP/1.1 200 OK", .more),
@@ -43,11 +42,11 @@ struct HTTPCheckTests {
     func answers(number: Int) {
         let (text, expected) = Self.answers[number]
         let bytes = Array(text.utf8)
-        #expect(HTTPCheck.read(bytes) == expected, "\(text.prefix(60))")
+        #expect(HTTPProbe.read(bytes) == expected, "\(text.prefix(60))")
         // No part of a good answer is malformed, and none says another status.
         guard case .status = expected else { return }
         for end in bytes.indices {
-            let part = HTTPCheck.read(Array(bytes[..<end]))
+            let part = HTTPProbe.read(Array(bytes[..<end]))
             #expect(part == .more || part == expected, "\(end) bytes of \(text.prefix(60))")
         }
     }

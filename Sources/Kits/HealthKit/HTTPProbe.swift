@@ -1,32 +1,37 @@
-import Configuration
 import Model
-import NIOCore
 
-/// What an `http` check asks, and what it reads of the answer.
-enum HTTPCheck {
+/// What checks by HTTP ask, and what they read of the answer.
+public enum HTTPProbe {
     /// An answer whose status line has not come within so many bytes, interim replies included, has none.
-    static let longestAnswer = 16_384
+    public static let longestAnswer = 16_384
 
     /// The request (RFC 9112 3).
-    static func request(_ endpoint: Endpoint, _ check: AgentConfiguration.Check) -> [UInt8] {
+    ///
+    /// - Parameters:
+    ///   - host: the Host field; nil: the endpoint.
+    ///   - agent: the User-Agent field.
+    ///   - version: `1.1`, or `1.0` where the body is wanted as it is, not in chunks.
+    public static func request(
+        _ endpoint: Endpoint, path: String, host: String?, agent: String, version: String = "1.1", usualPort: UInt16 = 80
+    ) -> [UInt8] {
         // The usual port is left out (RFC 9110 7.2).
-        let usual = endpoint.address.isIPv4 ? "\(endpoint.address)" : "[\(endpoint.address)]"
-        let host = check.host ?? (endpoint.port == 80 ? usual : "\(usual):\(endpoint.port)")
+        let address = endpoint.address.isIPv4 ? "\(endpoint.address)" : "[\(endpoint.address)]"
+        let host = host ?? (endpoint.port == usualPort ? address : "\(address):\(endpoint.port)")
         let lines = [
-            "GET \(check.path) HTTP/1.1", "Host: \(host)", "User-Agent: baton-agent", "Accept: */*",
-            "Connection: close", "", "",
+            "GET \(path) HTTP/\(version)", "Host: \(host)", "User-Agent: \(agent)", "Accept: */*", "Connection: close",
+            "", "",
         ]
         return Array(lines.joined(separator: "\r\n").utf8)
     }
 
-    enum Answer: Equatable {
+    public enum Answer: Equatable, Sendable {
         case more
         case status(Int)
         case malformed
     }
 
     /// What the bytes that have come so far say; interim replies (RFC 9110 15.2) are passed over.
-    static func read(_ bytes: [UInt8]) -> Answer {
+    public static func read(_ bytes: [UInt8]) -> Answer {
         var rest = bytes[...]
         while true {
             guard let end = rest.firstIndex(of: 10) else {
@@ -38,6 +43,11 @@ enum HTTPCheck {
             guard let next = headEnd(rest) else { return bytes.count < longestAnswer ? .more : .malformed }
             rest = rest[next...]
         }
+    }
+
+    /// The body of an answer of HTTP/1.0, as far as it has come; nil while the head has not.
+    static func body(_ bytes: [UInt8]) -> ArraySlice<UInt8>? {
+        headEnd(bytes[...]).map { bytes[$0...] }
     }
 
     /// `HTTP/1.1 200 OK` (RFC 9112 4), without its line feed.
@@ -60,37 +70,5 @@ enum HTTPCheck {
             lineStart = index + 1
         }
         return nil
-    }
-}
-
-/// Waits for the status line of one answer.
-final class StatusReader: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-
-    private let status: EventLoopPromise<Int>
-    private var bytes: [UInt8] = []
-
-    init(_ status: EventLoopPromise<Int>) {
-        self.status = status
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard bytes.count < HTTPCheck.longestAnswer else { return }
-        bytes += Array(unwrapInboundIn(data).readableBytesView)
-        switch HTTPCheck.read(bytes) {
-        case .more: break
-        case .status(let code): status.succeed(code)
-        case .malformed: status.fail(CheckFailure.notHTTP)
-        }
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        status.fail(CheckFailure.closed)
-        context.fireChannelInactive()
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        status.fail(CheckFailure.connection("\(error)"))
-        context.close(promise: nil)
     }
 }
