@@ -42,14 +42,17 @@ private func aDay(_ context: ScenarioContext) throws -> Figures {
             throw error
         }
         let length = (Instant.now() - start).milliseconds
-        let asked = try wrk.stop()
+        let takeovers = try lab.takeovers()
+        let resets = takeovers.flatMap { takeover in
+            takeover.reset.map { "\($0.value) \($0.key) of \(takeover.victim)" }
+        }
+        let asked = try wrk.stop(resets)
         var figures: Figures = ["wrk_requests": .integer(Int64(asked)), "day_ms": .number(length)]
         figures["curl_like_requests"] = .integer(Int64(try load.stop()))
         for download in downloads {
             let result = try download.result(timeout: 60)
             try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
         }
-        let takeovers = try lab.takeovers()
         figures["adopted"] = .integer(Int64(takeovers.reduce(0) { $0 + $1.adopted }))
         figures["reset"] = .integer(Int64(takeovers.reduce(0) { $0 + $1.reset.values.reduce(0, +) }))
         return figures
@@ -149,7 +152,9 @@ private final class WrkLoad {
     func cancel() { child.end() }
 
     /// Ends it; the number of its requests. Throws when one has failed.
-    func stop() throws -> Int {
+    ///
+    /// - Parameter resets: what the director says of connections that were reset, for the error's text.
+    func stop(_ resets: [String]) throws -> Int {
         // It ends its work, and says what came of it.
         child.signal(SIGINT)
         _ = try child.wait(timeout: 15)
@@ -161,7 +166,7 @@ private final class WrkLoad {
         guard numbers.count == 7, let requests = numbers.first else { throw LabError.failed("wrk says: \(line)") }
         try expect(
             numbers.dropFirst().allSatisfy { $0 == 0 },
-            "of \(requests) requests failed (connect, read, write, status, time-out, wrong bytes): \(numbers.dropFirst())")
+            "of \(requests) requests failed (connect, read, write, status, time-out, wrong bytes): \(numbers.dropFirst()); reset: \(resets)")
         try expect(requests > 100, "wrk has made \(requests) requests only")
         return requests
     }
