@@ -126,9 +126,7 @@ extension AgentMachine {
             let new = welcome.services.first { $0.name == services[index].configuration.name }
             if let new, let old = known?.first(where: { $0.name == new.name }), old.endpoint != new.endpoint {
                 // Another address: whether anybody listens there is still to be seen.
-                services[index].healthy = false
-                services[index].passes = 0
-                services[index].failures = 0
+                services[index].tally = HealthTally(services[index].tally.rules, isUp: false)
             }
             services[index].id = new?.id
         }
