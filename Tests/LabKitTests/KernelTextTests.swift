@@ -13,6 +13,16 @@ import Testing
         #expect(KernelSockets.parse("") == nil)
     }
 
+    @Test func socketLineOfIPv6() throws {
+        let line = "   0: B80D0120000002000000000064000000:0050 B80D0120000064000000000002000000:99D4 01 0:0 0 0 0 1"
+        let entry = try #require(KernelSockets.parse(Substring(line)))
+        #expect(entry.local == Endpoint(address: LabPlan.virtualAddress6, port: 80))
+        #expect(entry.remote == LabPlan.clientAddress6 && entry.remotePort == 0x99d4)
+        let mapped = "   0: 0000000000000000FFFF0000640200C0:0050 00000000000000000000000000000000:0000 0A 0:0 0"
+        let listener = try #require(KernelSockets.parse(Substring(mapped)))
+        #expect(listener.local == Endpoint(address: LabPlan.virtualAddress, port: 80) && listener.remotePort == 0)
+    }
+
     @Test func ownProcess() throws {
         let own = try #require(ProcessIdentity(current: 1))
         #expect(own.isAlive)

@@ -6,18 +6,22 @@ struct DaemonConfiguration {
     let options: LabOptions
 
     var director: String {
-        var services: [(name: String, port: UInt16, replay: String)] = [("web", LabPlan.port, options.replay)]
-        services += options.extraServices.map { ($0.name, $0.port, $0.replay) }
+        let vip = LabPlan.virtualAddress
+        var services = [(name: "web", address: "\(vip):\(LabPlan.port)", replay: options.replay)]
+        if options.ipv6 {
+            services.append(("web6", "\"[\(LabPlan.virtualAddress6)]:\(LabPlan.port)\"", options.replay))
+        }
+        services += options.extraServices.map { ($0.name, "\(vip):\($0.port)", $0.replay) }
         var lines = ["interface: eth0", "services:"]
         for service in services {
             lines += [
                 "  - name: \(service.name)",
-                "    address: \(LabPlan.virtualAddress):\(service.port)",
+                "    address: \(service.address)",
                 "    policy: \(options.policy)",
                 "    replay: \(service.replay)",
                 "    forwarding: \(options.forwarding)",
             ]
-            if service.name == "web" { lines += options.serviceSettings.map { "    " + $0 } }
+            if ["web", "web6"].contains(service.name) { lines += options.serviceSettings.map { "    " + $0 } }
         }
         lines.append("backends:")
         for (index, node) in plan.webNodes.enumerated() {

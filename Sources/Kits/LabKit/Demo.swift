@@ -14,6 +14,8 @@ public struct Demo: Sendable {
         /// How long a frozen server stays frozen at most, in seconds: it is thawed when half of the rest of the
         /// download should have come, so that it wakes up while the client is still being served.
         public var freezeSeconds = 5.0
+        /// What curl asks for; nil: `/large.bin` of the lab's virtual address.
+        public var url: String?
 
         public init() {}
     }
@@ -38,6 +40,7 @@ public struct Demo: Sendable {
             throw LabError.state("the lab's /large.bin is not of \(byteText(options.size))")
         }
         var request = Download.Request(rate: options.rate)
+        if let url = options.url { request.url = url }
         // A hung connection must end the demonstration too.
         let patience = Double(options.size) / Double(options.rate) * 2 + 30
         request.options = ["--max-time", rounded(patience, 0), "--connect-timeout", "10"]

@@ -34,15 +34,24 @@ enum KernelSockets {
             state: state)
     }
 
-    /// `640200C0:0050`: the address as the kernel's big-endian word printed on this little-endian machine. Of IPv6 only
-    /// the wildcard and IPv4-mapped addresses, whose last word is the IPv4 address.
+    /// `640200C0:0050`: the address as the kernel's big-endian words printed on this little-endian machine, one for IPv4,
+    /// four for IPv6. The wildcard of IPv6 counts as that of IPv4.
     private static func endpoint(_ text: Substring) -> (address: IPAddress, port: UInt16)? {
         let parts = text.split(separator: ":")
-        guard parts.count == 2, let word = UInt32(parts[0].suffix(8), radix: 16),
-            ["", "000000000000000000000000", "0000000000000000FFFF0000"].contains(parts[0].dropLast(8)),
-            let port = UInt16(parts[1], radix: 16)
-        else { return nil }
-        return (IPAddress(ipv4: UInt32(bigEndian: word)), port)
+        guard parts.count == 2, [8, 32].contains(parts[0].utf8.count), let port = UInt16(parts[1], radix: 16) else {
+            return nil
+        }
+        var words: [UInt64] = []
+        var rest = parts[0]
+        while !rest.isEmpty {
+            guard let word = UInt32(rest.prefix(8), radix: 16) else { return nil }
+            words.append(UInt64(UInt32(bigEndian: word)))
+            rest = rest.dropFirst(8)
+        }
+        guard words.count == 4, words.contains(where: { $0 != 0 }) else {
+            return (IPAddress(ipv4: UInt32(words[words.count - 1])), port)
+        }
+        return (IPAddress(high: words[0] << 32 | words[1], low: words[2] << 32 | words[3]), port)
     }
 }
 
@@ -54,7 +63,8 @@ extension Lab {
         var result: [UInt16: [String]] = [:]
         for node in nodes ?? plan.webNodes {
             for entry in try KernelSockets.list(inNamespace: plan.namespacePath(node))
-            where entry.state == 1 && entry.remote == LabPlan.clientAddress && ports.contains(entry.remotePort) {
+            where entry.state == 1 && [LabPlan.clientAddress, LabPlan.clientAddress6].contains(entry.remote)
+                && ports.contains(entry.remotePort) {
                 result[entry.remotePort, default: []].append(node)
             }
         }

@@ -29,6 +29,8 @@ public struct LabOptions: Sendable {
     public var server = WebServerKind.nginx
     /// More TCP ports of the VIP, as `(name, port, replay policy)`; each becomes a service of the director.
     public var extraServices: [ExtraService] = []
+    /// Whether the lab has IPv6 too: addresses, routes, and a second service `web6` at `LabPlan.virtualAddress6`.
+    public var ipv6 = false
     /// The largest receive buffer of the client's TCP in bytes (`tcp_rmem`, third number).
     ///
     /// Small on purpose: a rate-limited client whose buffer holds a second of the download would not notice a stall.

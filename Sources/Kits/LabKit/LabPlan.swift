@@ -24,6 +24,14 @@ public struct LabPlan: Sendable {
     public static let clientGateway = IPAddress(ipv4: 0xc633_6401)
     public static let port: UInt16 = 80
 
+    // The same in IPv6 (RFC 3849), for labs with `LabOptions.ipv6`.
+    public static let virtualAddress6 = lan6(0x64)
+    public static let routerAddress6 = lan6(1)
+    public static let clientAddress6 = IPAddress(high: 0x2001_0db8_0064_0000, low: 2)
+    public static let clientGateway6 = IPAddress(high: 0x2001_0db8_0064_0000, low: 1)
+
+    private static func lan6(_ host: UInt64) -> IPAddress { IPAddress(high: 0x2001_0db8_0002_0000, low: host) }
+
     public var webNodes: [String] { backends > 0 ? (1...backends).map { "web\($0)" } : [] }
     /// All nodes, the router among them.
     public var nodes: [String] { ["router", "client", "director"] + webNodes }
@@ -35,6 +43,16 @@ public struct LabPlan: Sendable {
         case "client": LabPlan.clientAddress
         case "director": LabPlan.directorAddress
         default: webNodes.firstIndex(of: node).map { IPAddress(ipv4: 0xc000_020b + UInt32($0)) }
+        }
+    }
+
+    /// The IPv6 address of a node's eth0 (of the router: of its bridge), in labs that have IPv6.
+    public func address6(of node: String) -> IPAddress? {
+        switch node {
+        case "router": LabPlan.routerAddress6
+        case "client": LabPlan.clientAddress6
+        case "director": LabPlan.lan6(2)
+        default: webNodes.firstIndex(of: node).map { LabPlan.lan6(0x0b + UInt64($0)) }
         }
     }
 

@@ -16,9 +16,7 @@ struct Topology {
                     "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
                     // Without it the kernel resets the client of an adoption (cookie_v4_check).
                     "net.ipv4.tcp_syncookies=1",
-                    // No router solicitations and duplicate address detection in captures.
-                    "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1",
-                ])
+                ] + settings6)
             try require(ip(node, "link", "set", "lo", "up"))
         }
         progress("router: bridge br0 \(LabPlan.routerAddress)/24, multicast flooded")
@@ -35,6 +33,16 @@ struct Topology {
         }
     }
 
+    /// Without IPv6 no router solicitations and duplicate address detection in captures; with it neither.
+    private var settings6: [String] {
+        guard options.ipv6 else { return ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"] }
+        return ["all", "default"].flatMap { place in
+            ["disable_ipv6=0", "accept_dad=0", "router_solicitations=0", "accept_ra=0"].map {
+                "net.ipv6.conf.\(place).\($0)"
+            }
+        }
+    }
+
     private func buildRouter() throws {
         try require(ip("router", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0"))
         try require(ip("router", "address", "add", "\(LabPlan.routerAddress)/24", "dev", "br0"))
@@ -46,6 +54,18 @@ struct Topology {
                 "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0",
                 "net.ipv4.conf.br0.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
             ])
+        guard options.ipv6 else { return }
+        try configure("router", ["net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.forwarding=1"])
+        try require(ip("router", "address", "add", "\(LabPlan.routerAddress6)/64", "dev", "br0", "nodad"))
+    }
+
+    /// What `attach` does for IPv4. The director's daemon puts the VIP on its interface itself.
+    private func attach6(_ node: String, bridged: Bool) throws {
+        guard options.ipv6, let address = plan.address6(of: node) else { return }
+        if !bridged { try require(ip("router", "address", "add", "\(LabPlan.clientGateway6)/64", "dev", node, "nodad")) }
+        try require(ip(node, "address", "add", "\(address)/64", "dev", "eth0", "nodad"))
+        let gateway = bridged ? LabPlan.routerAddress6 : LabPlan.clientGateway6
+        try require(ip(node, "-6", "route", "add", "default", "via", gateway.description))
     }
 
     /// A veth: `eth0` in the node; in the router a port with the node's name.
@@ -65,6 +85,7 @@ struct Topology {
         try require(ip(node, "link", "set", "eth0", "up"))
         let gateway = bridged ? LabPlan.routerAddress : LabPlan.clientGateway
         try require(ip(node, "route", "add", "default", "via", gateway.description))
+        try attach6(node, bridged: bridged)
     }
 
     /// What XDP_TX on a veth needs, which a real NIC does by itself.

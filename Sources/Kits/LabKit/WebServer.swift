@@ -23,6 +23,8 @@ struct WebServer {
     let node: String
     let webRoot: String
     var kind = WebServerKind.nginx
+    /// Whether nginx listens on IPv6 too.
+    var ipv6 = false
 
     var prefix: String { plan.directory + "/" + node + "/nginx" }
     var root: String { webRoot + "/" + node }
@@ -76,7 +78,7 @@ struct WebServer {
             uwsgi_temp_path \(prefix)/tmp/uwsgi;
             scgi_temp_path \(prefix)/tmp/scgi;
             server {
-                listen 80;
+                listen 80;\(ipv6 ? " listen [::]:80;" : "")
                 root \(root);
                 # The server thinks for a second before the first byte of its reply.
                 location = /slow {

@@ -232,26 +232,34 @@ int clab_socket_error(int descriptor)
     return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
+/* Of either family. */
+static uint16_t port_of(const struct sockaddr_storage *address)
+{
+    switch (address->ss_family) {
+    case AF_INET:
+        return ntohs(((const struct sockaddr_in *)address)->sin_port);
+    case AF_INET6:
+        return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
+    }
+    return 0;
+}
+
 uint16_t clab_local_port(int descriptor)
 {
-    struct sockaddr_in address;
+    struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
 
-    if (getsockname(descriptor, (struct sockaddr *)&address, &length) != 0 || address.sin_family != AF_INET)
-        return 0;
-    return ntohs(address.sin_port);
+    return getsockname(descriptor, (struct sockaddr *)&address, &length) == 0 ? port_of(&address) : 0;
 }
 
 uint16_t clab_tcp_remote_port(int descriptor)
 {
-    struct sockaddr_in address;
+    struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
 
     if (clab_tcp_bytes_received(descriptor) < 0)
         return 0;
-    if (getpeername(descriptor, (struct sockaddr *)&address, &length) != 0 || address.sin_family != AF_INET)
-        return 0;
-    return ntohs(address.sin_port);
+    return getpeername(descriptor, (struct sockaddr *)&address, &length) == 0 ? port_of(&address) : 0;
 }
 
 int64_t clab_tcp_bytes_received(int descriptor)

@@ -2,6 +2,7 @@
 public enum ScenarioRegistry {
     public static let all: [Scenario] = [
         takeoverScenarios,
+        serviceScenarios,
         crashScenarios,
         loadScenarios,
         requestScenarios,
