@@ -356,7 +356,11 @@ final class DataThread {
             let flows = try plane.guarded.entries().map { FlowKey($0.key) }.filter { $0.service == service }
             var unknown = Set(flows)
             for slot in membership.own {
-                let mine = flows.filter { flow in tracker.handle(of: flow).flatMap { tracker[$0]?.slot } == slot }
+                // Without its ISS, a connection cannot be probed.
+                let mine = flows.filter { flow in
+                    guard let handle = tracker.handle(of: flow), let connection = tracker[handle] else { return false }
+                    return connection.slot == slot && connection.iss != nil
+                }
                 unknown.subtract(mine)
                 guard !mine.isEmpty else { continue }
                 for flow in mine {
