@@ -9,6 +9,7 @@ public enum ScenarioRegistry {
         clientScenarios,
         directorScenarios,
         dispatchScenarios,
+        routeScenarios,
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
