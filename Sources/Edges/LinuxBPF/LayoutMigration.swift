@@ -49,6 +49,9 @@ public struct LayoutHistory: Sendable {
 
     public init(steps: [UInt32: LayoutStep] = [:]) { self.steps = steps }
 
+    /// Whether maps of a former version can be migrated.
+    public func reaches(_ version: UInt32, from former: UInt32) -> Bool { path(from: former, to: version) != nil }
+
     /// All steps from a version to another as one; nil when a step between them is missing, or when the maps are newer.
     func path(from former: UInt32, to version: UInt32) -> LayoutStep? {
         guard former < version else { return nil }

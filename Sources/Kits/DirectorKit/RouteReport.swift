@@ -5,7 +5,9 @@ import Configuration
 import ControlPlane
 import LinuxBPF
 import LinuxBase
+import LinuxNetwork
 import Model
+import Wire
 
 /// What `batonctl route` asks: the data plane's own code says where a flow would go. On the control thread.
 struct RouteReport {

@@ -23,3 +23,19 @@ int clab_tcp_connect_from(uint16_t own_port, uint32_t address, uint16_t port)
     close(descriptor);
     return -error;
 }
+
+int clab_mptcp_listen(uint16_t port)
+{
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int error;
+    /* IPPROTO_MPTCP (linux/in.h). */
+    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262);
+
+    if (descriptor < 0)
+        return -errno;
+    if (bind(descriptor, (struct sockaddr *)&place, sizeof place) == 0 && listen(descriptor, 16) == 0)
+        return descriptor;
+    error = errno;
+    close(descriptor);
+    return -error;
+}

@@ -10,6 +10,8 @@ public enum ScenarioRegistry {
         directorScenarios,
         dispatchScenarios,
         routeScenarios,
+        doctorScenarios,
+        upgradeScenarios,
         forwardingScenarios,
         agentScenarios,
         drainScenarios,
