@@ -17,6 +17,8 @@ public struct RouteQuestion: Hashable, Sendable {
     public var client: Endpoint
     public var service: Endpoint
     public var kind: Kind
+    /// The acknowledgment number. `selective` sends one to the group that is far from the last that went there.
+    public var acknowledgment: UInt32 = 1
 
     /// - Parameters: client and service of one address family.
     public init(client: Endpoint, service: Endpoint, kind: Kind) {
@@ -30,7 +32,7 @@ public struct RouteQuestion: Hashable, Sendable {
         let payload: [UInt8] = kind == .data ? [0] : []
         let flags: UInt8 = kind == .syn ? 0x02 : kind == .data ? 0x18 : 0x10
         let tcp =
-            Self.word(client.port) + Self.word(service.port) + [0, 0, 0, 1] + [0, 0, 0, kind == .syn ? 0 : 1]
+            Self.word(client.port) + Self.word(service.port) + [0, 0, 0, 1] + Self.double(kind == .syn ? 0 : acknowledgment)
             + [5 << 4, flags] + Self.word(65535) + [0, 0, 0, 0] + payload
         var frame = destination.bytes + [0x02, 0, 0, 0, 0, 1]
         if service.address.isIPv4 {
@@ -45,6 +47,7 @@ public struct RouteQuestion: Hashable, Sendable {
         return frame + [UInt8](repeating: 0, count: max(0, size - frame.count))
     }
 
+    private static func double(_ value: UInt32) -> [UInt8] { word(UInt16(value >> 16)) + word(UInt16(value & 0xffff)) }
     private static func word(_ value: UInt16) -> [UInt8] { [UInt8(value >> 8), UInt8(value & 0xff)] }
 }
 

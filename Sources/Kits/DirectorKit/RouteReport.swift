@@ -17,12 +17,13 @@ struct RouteReport {
 
     func make() throws -> RouteAnswer {
         let syn = try ask(.syn)
-        let acknowledgment = try ask(.acknowledgment)
-        let isKnown = acknowledgment.isExisting
-        let chief = isKnown ? acknowledgment : syn
+        let known = try ask(.acknowledgment)
+        let isKnown = known.isExisting
+        let flow = isKnown ? try flow(known) : nil
+        let chief = isKnown ? try ask(.acknowledgment, flow) : syn
         let goesOn = chief.verdict == .forwarded || chief.verdict == .copied
         var ways = [way(.syn, syn)]
-        if isKnown { ways += [way(.acknowledgment, acknowledgment), way(.data, try ask(.data))] }
+        if isKnown { ways += [way(.acknowledgment, chief), way(.data, try ask(.data, flow))] }
         var answer = RouteAnswer(
             client: "\(client)", address: "\(address)", flow: !goesOn ? "none" : isKnown ? "existing" : "new",
             persistent: chief.isPersistent, ways: ways)
@@ -31,16 +32,17 @@ struct RouteReport {
             answer.policy = service.policyText
             answer.forwarding = runtime.forwarding(of: service)
         }
-        if isKnown { answer.state = try state(chief) }
+        answer.state = flow.map(state)
         if let slot = chief.slot { try describe(slot, in: &answer) }
         answer.reason = reason(chief, syn, isKnown)
         return answer
     }
 
-    private func ask(_ kind: RouteQuestion.Kind) throws -> RouteFinding {
-        try runtime.host.plane.route(
-            RouteQuestion(client: client, service: address, kind: kind),
-            interfaceAddress: runtime.host.interface.address)
+    /// - Parameter flow: what is known of it, so that its next acknowledgment is asked about and not a strange one.
+    private func ask(_ kind: RouteQuestion.Kind, _ flow: baton_flow? = nil) throws -> RouteFinding {
+        var question = RouteQuestion(client: client, service: address, kind: kind)
+        if let flow { question.acknowledgment = flow.group_ack }
+        return try runtime.host.plane.route(question, interfaceAddress: runtime.host.interface.address)
     }
 
     private func way(_ kind: RouteQuestion.Kind, _ finding: RouteFinding) -> RouteAnswer.Way {
@@ -56,11 +58,14 @@ struct RouteReport {
             slot: finding.slot.map(Int.init))
     }
 
-    /// The flow's state, which the program has looked at but does not tell.
-    private func state(_ finding: RouteFinding) throws -> String? {
+    /// What the program has looked at but does not tell.
+    private func flow(_ finding: RouteFinding) throws -> baton_flow? {
         guard let service = finding.service else { return nil }
         let key = baton_flow_key(client: client.address, clientPort: client.port, service: service)
-        guard let flow = try runtime.host.plane.flows.get(key) else { return nil }
+        return try runtime.host.plane.flows.get(key)
+    }
+
+    private func state(_ flow: baton_flow) -> String {
         if flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0 { return "closing" }
         return flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0 ? "established" : "handshake"
     }

@@ -10,7 +10,7 @@ struct Batonctl: ParsableCommand {
         discussion: "See batonctl(8).",
         subcommands: [
             StatusCommand.self, FlowsCommand.self, ServiceCommand.self, DrainCommand.self, UndrainCommand.self,
-            RouteCommand.self,
+            RouteCommand.self, DoctorCommand.self,
         ]
     )
 

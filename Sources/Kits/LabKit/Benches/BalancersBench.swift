@@ -204,7 +204,7 @@ private struct Rivals {
         let lines = servers.enumerated().map { "    server s\($0) \($1):80" }
         return """
             global
-                maxconn 20000
+                maxconn 5000
                 nbthread 2
             defaults
                 mode tcp

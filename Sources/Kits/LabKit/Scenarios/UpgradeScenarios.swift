@@ -32,12 +32,13 @@ private func directorUpgrade(_ context: ScenarioContext) throws -> Figures {
             before.allSatisfy { after[$0.key] == $0.value }, "flows before the upgrade \(before), and after it \(after)")
         try lab.waitUntilLive()
         // A new connection is dispatched.
-        _ = try lab.server(ofClientPort: try LineClient(lab: lab, port: LabPlan.port).localPort)
+        let newcomer = try LineClient(lab: lab, port: LabPlan.port)
+        _ = try lab.server(ofClientPort: newcomer.localPort)
         let refusal = try refuse(lab)
         let result = try download.result(timeout: 30)
         guard let file = lab.file() else { throw LabError.failed("no file") }
         try expect(result.exitCode == 0 && result.matches(file), "the download is wrong: \(result.error)")
-        withExtendedLifetime(idle) {}
+        withExtendedLifetime((idle, newcomer)) {}
         return ["flows": .integer(Int64(before.count)), "refusal": .string(refusal)]
     }
 }
