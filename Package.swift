@@ -157,10 +157,14 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
         ),
+        kit(
+            "DoctorKit",
+            ["Model", "CContract", "CLinux", "Configuration", "LinuxBase", "LinuxBPF", "LinuxNetwork"]
+        ),
         .target(name: "CLab", path: "Sources/Kits/LabKit/CLab"),
         .target(
             name: "LabKit",
-            dependencies: ["Model", "CLab", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["Model", "CLab", "LinuxBPF", "CContract", "BPFObjects", .product(name: "Crypto", package: "swift-crypto")],
             path: "Sources/Kits/LabKit",
             exclude: ["CLab"],
             swiftSettings: strict
@@ -177,7 +181,13 @@ let package = Package(
         // L5: the programs
         program("baton-director", programKit + ["DirectorKit", "BuiltinModules", "ModuleInterfaces", "LinuxPolicies"]),
         program("baton-agent", programKit + ["AgentKit"]),
-        program("batonctl", ["ControlPlane", "AdminProtocol", "Model"]),
+        program(
+            "batonctl",
+            [
+                "ControlPlane", "AdminProtocol", "Model", "Configuration", "DoctorKit", "BuiltinModules",
+                "ModuleInterfaces", "LinuxPolicies",
+            ]
+        ),
         program("baton-lab", ["LabKit"]),
         // Tests
         tests("ModelTests", ["Model"]),
@@ -213,6 +223,7 @@ let package = Package(
             ]
         ),
         tests("DirectorKitTests", ["DirectorKit", "Configuration", "LinuxBPF", "CContract", "Model"]),
+        tests("DoctorKitTests", ["DoctorKit", "Configuration", "LinuxBPF", "LinuxNetwork", "Model"]),
         tests("LabKitTests", ["LabKit", "Model"]),
         tests("ScenarioTests", ["LabKit"]),
     ]

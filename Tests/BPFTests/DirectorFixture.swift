@@ -88,7 +88,46 @@ struct DirectorFixture {
     mutating func send(
         _ packet: Packet, _ location: SourceLocation = #_sourceLocation
     ) throws -> (verdict: DirectorModel.Verdict, destination: MACAddress?) {
-        try send(packet.bytes(), location)
+        let finding = try ask(packet)
+        let sent = try send(packet.bytes(), location)
+        if let finding { compare(finding, sent, packet, location) }
+        return sent
+    }
+
+    /// Asks `baton_route` about a frame of the kinds that it can be asked about; that it changed nothing shows in what
+    /// kernel and model do with the frame itself, and in `compareState`.
+    private func ask(_ packet: Packet) throws -> RouteFinding? {
+        guard packet.client.isIPv4 == packet.service.isIPv4, packet.destination == DirectorFixture.own,
+            packet.transport == 6, packet.fragment == 0x4000, packet.ipLengthError == 0, packet.tcpHeaderError == 0,
+            packet.extensionHeaders.isEmpty
+        else { return nil }
+        let kind: RouteQuestion.Kind
+        switch (packet.flags, packet.payload.isEmpty) {
+        case (.syn, true): kind = .syn
+        case ([.ack, .psh], false), (.ack, false): kind = .data
+        case (.ack, true): kind = .acknowledgment
+        default: return nil
+        }
+        var question = RouteQuestion(
+            client: Endpoint(address: packet.client, port: packet.clientPort),
+            service: Endpoint(address: packet.service, port: packet.servicePort), kind: kind)
+        question.acknowledgment = packet.acknowledgment
+        return try plane.route(question, interfaceAddress: DirectorFixture.own)
+    }
+
+    private func compare(
+        _ finding: RouteFinding, _ sent: (verdict: DirectorModel.Verdict, destination: MACAddress?), _ packet: Packet,
+        _ location: SourceLocation
+    ) {
+        let expected: [RouteFinding.Verdict] =
+            switch sent.verdict {
+            case .transmit: [.forwarded]
+            case .drop: [.dropped]
+            case .pass: [.stack, .copied]
+            }
+        #expect(expected.contains(finding.verdict), "\(finding) of \(packet)", sourceLocation: location)
+        guard sent.verdict == .transmit else { return }
+        #expect(finding.destination == sent.destination, "\(finding) of \(packet)", sourceLocation: location)
     }
 
     @discardableResult

@@ -34,7 +34,7 @@ import Testing
             let interface = try interfaceIndex("eth0")
             let first = try DirectorPlane.start(configuration, interface: interface, pins: folder.path)
             #expect(first.interface == .attached(.native))
-            #expect(first.maps.count == 23 && first.maps.allSatisfy { !$0.isReused })
+            #expect(first.maps.count == 24 && first.maps.allSatisfy { !$0.isReused })
             try first.plane.flows.put(key, baton_flow(slot: 5, flags: 1, group_time: 0, group_ack: 77, last_seen_ns: 1))
         }
         // Nothing of the first start is held any more but its pins.

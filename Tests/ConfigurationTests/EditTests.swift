@@ -37,7 +37,7 @@ struct EditTests {
         Case(
             Edit(.delete, .service, "web"),
             "services: the list is empty; expected a list of 1 to 256 entries with the keys name, address, policy, "
-                + "persistence, replay and forwarding"),
+                + "persistence, replay, forwarding, checks, sorry, rate and burst"),
         Case(Edit(.add, .server, "web3", [.init("address", "10.0.0.13"), .init("weight", "5")]), "+ server web3: address 10.0.0.13, weight 5"),
         Case(
             Edit(.add, .server, "web3", [.init("address", "10.0.0.12")]),
@@ -49,7 +49,7 @@ struct EditTests {
         Case(Edit(.delete, .server, "web2"), "- server web2: 10.0.0.12"),
         Case(
             Edit(.edit, .server, "web2", [.init("colour", "red")]),
-            "backends[1].colour: unknown key; expected one of name, address, weight"),
+            "backends[1].colour: unknown key; expected one of name, address, weight, upper_threshold, lower_threshold"),
         Case(Edit(.edit, .server, "web2", [.init("weight", "{")]), "weight: \"{\" is no value of YAML"),
     ]
 

@@ -41,7 +41,10 @@ public enum BPFFileSystem {
         }
         for name in names {
             let path = folder + "/" + name
-            guard unlink(path) == 0 || errno == ENOENT else { throw BPFError.latest("remove the pin", path) }
+            if unlink(path) == 0 || errno == ENOENT { continue }
+            // What an exchange of layouts that was interrupted has left (`LayoutExchange`).
+            guard errno == EISDIR || errno == EPERM else { throw BPFError.latest("remove the pin", path) }
+            try remove(folder: path)
         }
         // A mount point stays: EBUSY.
         guard rmdir(folder) == 0 || errno == ENOENT || errno == EBUSY else {
@@ -71,7 +74,7 @@ public enum BPFFileSystem {
         }
     }
 
-    private static func entries(of folder: String) -> [String]? {
+    static func entries(of folder: String) -> [String]? {
         guard let stream = opendir(folder) else { return nil }
         defer { closedir(stream) }
         var names: [String] = []

@@ -18,6 +18,8 @@ public struct BPFObjectHandle: ~Copyable {
     private let log: UnsafeMutablePointer<CChar>
     private static let logBytes = 4 << 20
     private var isLoaded = false
+    /// Maps of a former layout that this one's were filled from.
+    var converted: [ConvertedMap] = []
 
     /// Parses the object; the kernel is not asked yet.
     public init(_ source: BPFObject) throws(BPFError) {

@@ -10,6 +10,8 @@ public struct DirectorPlane: Sendable {
     public let program: BPFProgram
     /// Makes the copies of the forwarding `duplicate`, behind `program`, at the tc ingress of the same interface.
     public let duplicator: BPFProgram
+    /// The same as `program`, but it changes nothing and is only run on made-up frames: `route`.
+    public let router: BPFProgram
     /// By virtual address and port; written with `setService`.
     public let services: BPFMap<baton_service_key, baton_service>
     /// Filled by the program: an LRU, so that a new flow in a full table drives out one long unused.
@@ -89,12 +91,13 @@ public struct DirectorPlane: Sendable {
     ) throws(BPFError) -> Start {
         var object = try open(configuration)
         let version = UInt32(BATON_LAYOUT_VERSION)
-        let maps = try object.load(pinningMapsIn: folder, layoutVersion: version)
+        let maps = try object.load(pinningMapsIn: folder, layoutVersion: version, history: .director)
         let plane = try DirectorPlane(object)
         // Before the program that leaves its frames to this one.
         try BPFLink.attachOrUpdateIngress(plane.duplicator, interface: interface, pin: folder + "/" + duplicatorPin)
         let (_, outcome) = try BPFLink.attachOrUpdateXDP(
             plane.program, interface: interface, pin: folder + "/" + linkPin, modes: modes)
+        try object.copyLatecomers()
         return Start(plane: plane, maps: maps, interface: outcome)
     }
 
@@ -150,6 +153,7 @@ public struct DirectorPlane: Sendable {
     private init(_ object: borrowing BPFObjectHandle) throws(BPFError) {
         program = try object.program("baton_director")
         duplicator = try object.program("baton_duplicate")
+        router = try object.program("baton_route")
         slotCopies = try object.map("slot_copies")
         copyCounters = try object.counters("copy_counters")
         services = try object.map("services")

@@ -145,6 +145,7 @@ private final class LoadedAgentObject {
         _ = try handle.load(
             pinningMapsIn: folder,
             layoutVersion: UInt32(BATON_LAYOUT_VERSION),
+            history: .agent,
             maps: ["connections", "guarded", "rules", "vips"]
         )
     }

@@ -319,10 +319,11 @@ final class DirectorRuntime: @unchecked Sendable {
                     try AdminJSON.encode(try FlowWalk.list(plane, limit: limit, names: names))
                 }
             )
+        case "route": return answerRoute(request.arguments)
         case "service-forwarding": return changeForwarding(request.arguments)
         case let other:
             return .failure(
-                "unknown command \"\(other)\"; a director knows: status, flows, service-forwarding, drain, undrain, "
+                "unknown command \"\(other)\"; a director knows: status, flows, route, service-forwarding, drain, undrain, "
                     + "drain-status, " + (Self.configurationCommands + Self.listCommands).joined(separator: ", "))
         }
     }

@@ -172,7 +172,7 @@ struct StatusReport {
 
 extension Configuration.DirectorConfiguration.Service {
     /// The policy with what was said beside its name, such as `mh port size=4093`, and persistence.
-    fileprivate var policyText: String {
+    var policyText: String {
         var words = [policy]
         for (key, value) in policyOptions.sorted(by: { $0.key < $1.key }) where value != 0 {
             words.append(value == 1 ? key : "\(key)=\(value)")

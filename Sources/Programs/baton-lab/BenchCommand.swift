@@ -33,8 +33,8 @@ struct BenchCommand: ParsableCommand {
 struct BenchesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measure what protection costs, or how fast a catch-up runs.",
-        subcommands: [Tracking.self, CatchUp.self, Protection.self]
+        abstract: "Measure the data plane, Baton beside other balancers, what protection costs, or a catch-up.",
+        subcommands: [Tracking.self, CatchUp.self, Protection.self, XDP.self, Balancers.self]
     )
 
     struct Options: ParsableArguments {

@@ -11,7 +11,7 @@ struct Batonctl: ParsableCommand {
         subcommands: [
             StatusCommand.self, FlowsCommand.self, ServiceCommand.self, ServerCommand.self, DrainCommand.self,
             UndrainCommand.self, ListCommand.self, ZeroCommand.self, SetCommand.self, ReloadCommand.self,
-            SaveCommand.self, RestoreCommand.self,
+            SaveCommand.self, RestoreCommand.self, RouteCommand.self, DoctorCommand.self,
         ]
     )
 

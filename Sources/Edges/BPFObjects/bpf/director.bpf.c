@@ -6,6 +6,7 @@
 #include "director_flood.h"
 #include "director_maps.h"
 #include "director_persistence.h"
+#include "director_route.h"
 #include "packet.h"
 
 /* The interface's own address, set before load: frames that a bridge floods to us are not ours. All zeros: no check. */
@@ -15,6 +16,7 @@ struct verdict {
     struct baton_director_counts *counts;
     struct baton_service *service;
     struct baton_service_counters *service_counts;
+    struct baton_answer *answer;    /* of `baton_route`, which changes nothing; the compiler knows it to be 0 elsewhere */
 };
 
 static __always_inline int pass(struct baton_director_counts *counts, enum baton_director_counter reason)
@@ -165,18 +167,25 @@ static __always_inline int forward(struct ethhdr *link, __u32 frame,
 }
 
 /* The slot for a new flow: the one that the client has been given before, or the plan's choice. */
-static __always_inline __u16 choose_slot(const struct baton_segment *segment, const struct baton_service *service)
+static __always_inline __u16 choose_slot(const struct baton_segment *segment, const struct verdict *verdict)
 {
+    const struct baton_service *service = verdict->service;
     /* A copy, for functions that are called get addresses: the segment itself shall stay in registers. */
-    struct baton_opening opening = {.client_port = segment->source_port, .destination_port = segment->destination_port};
+    struct baton_opening opening = {
+        .client_port = segment->source_port,
+        .destination_port = segment->destination_port,
+        .asks = verdict->answer != 0,
+    };
     __u16 slot;
 
     __builtin_memcpy(opening.client, segment->source, 16);
     __builtin_memcpy(opening.destination, segment->destination, 16);
     if (service->persistence_s) {
         slot = slot_of_client(opening.client, service);
-        if (slot != BATON_NO_SLOT)
+        if (slot != BATON_NO_SLOT) {
+            answer_flag(verdict->answer, BATON_ANSWER_PERSISTENT);
             return slot;
+        }
     }
     slot = baton_dispatch(&opening, service);
     return likely(slot != BATON_NO_SLOT) ? slot : sorry_slot(service->id);
@@ -188,15 +197,20 @@ static __always_inline struct baton_slot *open_flow(const struct baton_segment *
                                                     const struct baton_flow_key *key, const struct baton_flow *former,
                                                     enum baton_director_counter *reason)
 {
-    struct baton_flow flow = {.slot = choose_slot(segment, verdict->service)};
+    struct baton_flow flow = {.slot = choose_slot(segment, verdict)};
     struct baton_slot *slot = find_slot(flow.slot);
     __u16 former_slot = former ? former->slot : BATON_NO_SLOT;
     __u8 former_flags = former ? former->flags : 0;
     struct baton_flow *winner;
 
     *reason = BATON_COUNT_NO_BACKEND;
+    answer_slot(verdict->answer, flow.slot);
     if (!slot || (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) != BATON_SLOT_ACTIVE)
         return 0;
+    if (verdict->answer) {
+        verdict->counts->values[BATON_COUNT_NEW_FLOWS]++;
+        return slot;
+    }
     flow.last_seen_ns = bpf_ktime_get_coarse_ns();
     flow.group_time = group_time(flow.last_seen_ns);
     if (former)
@@ -253,11 +267,14 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
     }
     if (unlikely(!flow))
         return pass(verdict->counts, BATON_COUNT_NO_FLOW);
+    answer_flag(verdict->answer, BATON_ANSWER_EXISTING);
+    answer_slot(verdict->answer, flow->slot);
     if (unlikely(!slot_is_up(slot)))
         return pass(verdict->counts, BATON_COUNT_SLOT_DOWN);
     now = bpf_ktime_get_coarse_ns();
     to_group = goes_to_group(verdict->service, slot, segment, flow, now);
-    update_flow(flow, segment, to_group, now, &key, verdict);
+    if (!verdict->answer)
+        update_flow(flow, segment, to_group, now, &key, verdict);
     return forward(link, frame, verdict, slot, to_group);
 }
 
@@ -269,19 +286,19 @@ static __always_inline int pass_stranger(const struct ethhdr *link, struct baton
     return pass(counts, BATON_COUNT_NOT_OURS);
 }
 
-SEC("xdp.frags")
-int baton_director(struct xdp_md *context)
+/* `answer`: 0, or where `baton_route` wants to know what would be done. */
+static __always_inline int balance(struct xdp_md *context, struct baton_answer *answer)
 {
     void *start = (void *)(long)context->data;
     void *end = (void *)(long)context->data_end;
     __u32 frame = bpf_xdp_get_buff_len(context);
     struct baton_segment segment;
     struct baton_service_key key = {.protocol = IPPROTO_TCP};
-    struct verdict verdict;
+    struct verdict verdict = {.answer = answer};
     __u32 zero = 0, id;
     int parsed;
 
-    verdict.counts = bpf_map_lookup_elem(&counters, &zero);
+    verdict.counts = answer ? (void *)answer->counts : bpf_map_lookup_elem(&counters, &zero);
     if (unlikely(!verdict.counts || start + sizeof(struct ethhdr) > end))
         return XDP_PASS;
     parsed = baton_parse(start, end, frame, &segment);
@@ -299,10 +316,34 @@ int baton_director(struct xdp_md *context)
     if (unlikely(parsed == BATON_PARSE_MALFORMED))
         return drop(verdict.counts, BATON_COUNT_MALFORMED);
     id = verdict.service->id;
-    verdict.service_counts = bpf_map_lookup_elem(&service_counters, &id);
+    answer_service(answer, id);
+    verdict.service_counts =
+        answer ? (void *)answer->service_counts : bpf_map_lookup_elem(&service_counters, &id);
     if (unlikely(!verdict.service_counts))
         return XDP_PASS;
     return serve(start, &segment, frame, &verdict);
+}
+
+SEC("xdp.frags")
+int baton_director(struct xdp_md *context)
+{
+    return balance(context, 0);
+}
+
+/* Never attached, only run on made-up frames: the program above, but it changes no map that anybody else reads. (A look-up
+ * in an LRU marks the entry as used.) */
+SEC("xdp.frags")
+int baton_route(struct xdp_md *context)
+{
+    __u32 zero = 0;
+    struct baton_answer *answer = bpf_map_lookup_elem(&answers, &zero);
+    int result;
+
+    if (!answer)
+        return XDP_ABORTED;
+    __builtin_memset(answer, 0, sizeof(*answer));
+    result = balance(context, answer);
+    return write_answer(context, answer) ? result : XDP_ABORTED;
 }
 
 char LICENSE[] SEC("license") = "GPL";

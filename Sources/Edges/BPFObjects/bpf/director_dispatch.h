@@ -17,6 +17,7 @@ struct baton_opening {
     __u8 destination[16];
     __be16 client_port;
     __be16 destination_port;
+    __u32 asks;     /* nothing may be changed: `baton_route` */
 };
 
 /* What a plan's hash covers, as nine words: client address, service address, both ports; the rest is zero. */
@@ -46,7 +47,8 @@ static __always_inline __u16 table_entry(const struct baton_service *service, __
 }
 
 /* A table by the service's counter. A slot that is down is passed over. */
-static __always_inline __u16 dispatch_by_counter(const struct baton_service *service)
+static __always_inline __u16 dispatch_by_counter(const struct baton_opening *opening,
+                                                 const struct baton_service *service)
 {
     __u32 id = service->id;
     __u32 *cursor = bpf_map_lookup_elem(&service_cursor, &id);
@@ -55,7 +57,7 @@ static __always_inline __u16 dispatch_by_counter(const struct baton_service *ser
         return BATON_NO_SLOT;
     for (int attempt = 0; attempt < BATON_PLAN_TRIES; attempt++) {
         /* Only a new flow pays for the atomic. */
-        __u16 slot = table_entry(service, __sync_fetch_and_add(cursor, 1));
+        __u16 slot = table_entry(service, opening->asks ? *cursor + attempt : __sync_fetch_and_add(cursor, 1));
 
         if (takes_new_flows(service->id, slot))
             return slot;
@@ -173,7 +175,8 @@ static __always_inline __u16 dispatch_by_destination(const struct baton_opening 
         keep_places(&known, kept);
     }
     known.last_used_ns = now;
-    bpf_map_update_elem(&destinations, &key, &known, BPF_ANY);
+    if (!opening->asks)
+        bpf_map_update_elem(&destinations, &key, &known, BPF_ANY);
     return slot;
 }
 
@@ -195,7 +198,7 @@ __noinline __u32 baton_dispatch(const struct baton_opening *opening, const struc
         return BATON_NO_SLOT;
     switch (service->plan_kind) {
     case BATON_PLAN_COUNTER:
-        return dispatch_by_counter(service);
+        return dispatch_by_counter(opening, service);
     case BATON_PLAN_TWO_CHOICES:
         return dispatch_by_two_choices(opening, service);
     case BATON_PLAN_HASH_SOURCE:

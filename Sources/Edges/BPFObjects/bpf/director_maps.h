@@ -122,6 +122,14 @@ struct {
     __type(value, struct baton_copy_counters);
 } copy_counters SEC(".maps");
 
+/* `baton_route` counts here what it would have counted. One element for each CPU, no longer than the run needs it. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, baton_u32);
+    __type(value, struct baton_answer);
+} answers SEC(".maps");
+
 /* BATON_LAYOUT_VERSION, written by the daemon that made the maps. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -2,7 +2,8 @@
  *
  * Rules: fixed-width fields, explicit padding (always zero), sizes asserted. Addresses and ports are in network byte
  * order, everything else in host order. IPv4 addresses stand as ::ffff:a.b.c.d, so that one layout serves both
- * families. A change of any layout raises BATON_LAYOUT_VERSION; pinned maps of another version are never read.
+ * families. A change of any layout raises BATON_LAYOUT_VERSION; pinned maps of another version are migrated
+ * (LinuxBPF/DirectorLayouts.swift) or refused, never misread.
  */
 #ifndef BATON_CONTRACT_H
 #define BATON_CONTRACT_H
@@ -308,6 +309,25 @@ enum baton_director_counter {
     BATON_COUNT_SLOT_DOWN,           /* flow of an inactive slot: left to the stack, which answers RST */
     BATON_COUNT_TABLE_FULL,          /* flow could not be inserted */
     BATON_DIRECTOR_COUNTERS,
+};
+
+/* What `baton_route` says of a made-up frame, which it changes nothing for. It stands at BATON_ANSWER_OFFSET of the
+ * frame, behind the packet: an Ethernet trailer. */
+enum baton_answer_flags {
+    BATON_ANSWER_SERVICE = 1 << 0,      /* `service` is one */
+    BATON_ANSWER_EXISTING = 1 << 1,     /* the flow is known, and keeps its slot */
+    BATON_ANSWER_SLOT = 1 << 2,         /* `slot` was found or chosen */
+    BATON_ANSWER_PERSISTENT = 1 << 3,   /* it is the slot that the client had before */
+};
+
+enum { BATON_ANSWER_OFFSET = 192 };
+
+struct baton_answer {
+    baton_u16 service;
+    baton_u16 slot;
+    baton_u32 flags;                                /* enum baton_answer_flags */
+    baton_u64 counts[BATON_DIRECTOR_COUNTERS];      /* what the frame would have counted; by enum baton_director_counter */
+    baton_u64 service_counts[4];                    /* struct baton_service_counters */
 };
 
 struct baton_service_counters {

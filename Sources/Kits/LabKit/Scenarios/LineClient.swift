@@ -8,10 +8,11 @@ final class LineClient {
     let descriptor: Int32
     var pending: [UInt8] = []
 
-    init(lab: Lab, port: UInt16, to host: IPAddress = LabPlan.virtualAddress) throws {
+    /// - Parameter own: the client's own port; nil: one that the kernel chooses.
+    init(lab: Lab, port: UInt16, to host: IPAddress = LabPlan.virtualAddress, from own: UInt16? = nil) throws {
         let address = host.ipv4 ?? 0
         descriptor = try inNetworkNamespace(lab.plan.namespacePath("client")) {
-            let result = clab_tcp_connect(address, port, 0, 0)
+            let result = own.map { clab_tcp_connect_from($0, address, port) } ?? clab_tcp_connect(address, port, 0, 0)
             guard result >= 0 else { throw LabError.system("connect", code: -result) }
             return result
         }
