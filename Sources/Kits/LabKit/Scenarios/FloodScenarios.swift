@@ -25,8 +25,8 @@ private func synFlood(_ context: ScenarioContext) throws -> Figures {
         let duringFlood = download.bytes
         let status = try lab.directorStatus()
         let limits = status["limits"]?.array.first
-        let refused = limits?["refusedByAll"]?.integer ?? 0
-        let opened = status["counters"]?["new_flows"]?.integer ?? status["services"]?.array.first?["newFlows"]?.integer ?? 0
+        let refused = limits?["refused_by_all"]?.integer ?? 0
+        let opened = status["counters"]?["new_flows"]?.integer ?? status["services"]?.array.first?["new_flows"]?.integer ?? 0
         context.console.event("\(sent) SYNs: \(opened) opened a flow, \(refused) were refused")
         try idle.send("GET /large.bin HTTP/1.1\r\nHost: web\r\nRange: bytes=0-0\r\nConnection: close\r\n\r\n")
         try expect(try idle.line().hasPrefix("HTTP/1.1 206"), "the idle connection is not served after the flood")
