@@ -1,11 +1,11 @@
 import Configuration
 import Glibc
 import LinuxBPF
-import LinuxNetwork
 import Model
 import Testing
 
 @testable import DoctorKit
+@testable import LinuxNetwork
 
 /// What the doctor says of each thing that may be wrong, where the machine need not be broken for it. The rest is broken
 /// for real in the scenario `doctor`.
