@@ -18,7 +18,6 @@ private func aDay(_ context: ScenarioContext) throws -> Figures {
     options.backends = 4
     options.backups = 2
     options.fileSize = 100_000_000
-    options.replay = "http"
     options.policy = "wlc"
     return try context.withLab(options) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
@@ -33,16 +32,16 @@ private func aDay(_ context: ScenarioContext) throws -> Figures {
         let load = try SteadyLoad(lab: lab, file: small)
         let wrk = try WrkLoad(lab: lab, path: small.path)
         let start = Instant.now()
+        let takeovers: [TakeoverReport]
         do {
             try morning(lab, context)
-            try evening(lab, context)
+            takeovers = try evening(lab, context)
         } catch {
             wrk.cancel()
             _ = try? load.stop()
             throw error
         }
         let length = (Instant.now() - start).milliseconds
-        let takeovers = try lab.takeovers()
         let resets = takeovers.flatMap { takeover in
             takeover.reset.map { "\($0.value) \($0.key) of \(takeover.victim)" }
         }
@@ -66,7 +65,7 @@ extension Lab {
     }
 
     fileprivate func waitForState(_ node: String, _ state: String) throws {
-        try waitUntil("\(node) to be \(state)", timeout: 10, every: 20) { try backendState(node) == state }
+        try waitUntil("\(node) to be \(state)", timeout: 20, every: 20) { try backendState(node) == state }
     }
 }
 
@@ -97,12 +96,15 @@ private func morning(_ lab: Lab, _ context: ScenarioContext) throws {
 }
 
 /// A server dies and comes back, the director is restarted.
-private func evening(_ lab: Lab, _ context: ScenarioContext) throws {
+///
+/// - Returns: the day's take-overs, which a restarted director has forgotten.
+private func evening(_ lab: Lab, _ context: ScenarioContext) throws -> [TakeoverReport] {
     let failure = try lab.kill("web2", how: .power)
     _ = try lab.settledTakeover(of: "web2", after: failure)
     try lab.revive("web2")
     try lab.waitForState("web2", "live")
     context.console.event("web2 killed and revived")
+    let takeovers = try lab.takeovers()
     try expect(try lab.signal("director", role: "director", SIGTERM), "the director was not running")
     try waitUntil("the director's end", timeout: 5, every: 10) {
         try lab.node("director").processes.contains { $0.role == "director" && !$0.running }
@@ -110,6 +112,7 @@ private func evening(_ lab: Lab, _ context: ScenarioContext) throws {
     try lab.startDaemon("director")
     try lab.waitUntilLive()
     context.console.event("the director restarted")
+    return takeovers
 }
 
 /// wrk with a script that looks at every reply: keep-alive connections, fifty requests a second each.
