@@ -250,13 +250,13 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
     __builtin_memcpy(key.client_address, segment->source, 16);
     flow = bpf_map_lookup_elem(&flows, &key);
     if (unlikely(!flow))
-        flow = half_open_flow(&key, segment->flags);
+        flow = verdict->answer ? bpf_map_lookup_elem(&half_open, &key) : half_open_flow(&key, segment->flags);
     if (likely(flow))
         slot = find_slot(flow->slot);
     if (unlikely(is_opening(segment)) && (!slot_is_up(slot) || (flow && (flow->flags & BATON_FLOW_CLOSING)))) {
         enum baton_director_counter reason;
 
-        if (unlikely(!admits_flow(verdict->service->id)))
+        if (!verdict->answer && unlikely(!admits_flow(verdict->service->id)))
             return XDP_DROP;
         slot = open_flow(segment, verdict, &key, flow, &reason);
         if (!slot)
