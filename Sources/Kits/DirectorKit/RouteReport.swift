@@ -30,7 +30,7 @@ struct RouteReport {
         if let service = chief.service.flatMap({ runtime.host.service(ServiceID(rawValue: $0)) }) {
             answer.service = service.name
             answer.policy = service.policyText
-            answer.forwarding = runtime.forwarding(of: service)
+            answer.forwarding = service.forwarding
         }
         answer.state = flow.map(state)
         if let slot = chief.slot { try describe(slot, in: &answer) }
