@@ -6,7 +6,7 @@ import Model
 ///
 /// The kernel's filter knows the groups by their common first four bytes, so the ring may change without it. One
 /// thread at a time; not Sendable: make it where it is used, or hand it to its thread for good.
-public final class GroupTap {
+public final class GroupTap: Tap {
     /// How the kernel hands frames over.
     public enum Delivery: Hashable, Sendable {
         /// Each frame at once (TPACKET_V2): some 40 us late. Every frame takes a slot of the snap length, so that a ring
@@ -17,8 +17,6 @@ public final class GroupTap {
         /// away for as many periods as there are blocks: 128 ms with 32 MiB.
         case blocks(milliseconds: Int32)
     }
-
-    private let capture: Capture
 
     /// - Parameters:
     ///   - interface: an Ethernet interface of this thread's network namespace.
@@ -31,14 +29,15 @@ public final class GroupTap {
         snapLength: Int = GroupTap.wholeFrame,
         delivery: Delivery = .blocks(milliseconds: 1)
     ) throws(LinuxError) {
-        capture = try Capture(
-            interface: interface,
-            filter: GroupTap.filter,
-            direction: .incoming,
-            ringBytes: ringBytes,
-            snapLength: snapLength,
-            delivery: delivery
-        )
+        super.init(
+            try Capture(
+                interface: interface,
+                filter: GroupTap.filter,
+                direction: .incoming,
+                ringBytes: ringBytes,
+                snapLength: snapLength,
+                delivery: delivery
+            ))
     }
 
     /// The filter in libpcap's language: to `SlotID.group` or from `SlotID.mark`, without the slot's number.
@@ -46,45 +45,24 @@ public final class GroupTap {
 
     /// A GRO super-frame: 65,536 bytes of IP (net/core/gro.c: gro_max_size), Ethernet header, one VLAN tag.
     public static let wholeFrame = 65_536 + 18
-
-    /// Becomes readable when frames are there; for `Poller`.
-    public var descriptor: Int32 { capture.descriptor }
-
-    /// Calls the body for each frame that is there, at most `max` of them; returns how many. Never blocks.
-    ///
-    /// The bytes are valid during the call only. `originalLength` is the frame's length on the wire: more than the bytes
-    /// where the snap length cut it. The instant is the kernel's receive time, moved to CLOCK_MONOTONIC.
-    @discardableResult
-    public func dispatch(
-        max: Int,
-        body: (_ captured: UnsafeRawBufferPointer, _ originalLength: Int, _ timestamp: Instant) -> Void
-    ) throws(LinuxError) -> Int {
-        try capture.dispatch(max: max, body: body)
-    }
-
-    /// Counts since the tap was opened.
-    public func statistics() throws(LinuxError) -> CaptureStatistics {
-        try capture.statistics()
-    }
 }
 
 /// Sees the SYN-ACKs that leave from VIPs: they alone say which window scale and options this server announced.
 ///
 /// One thread at a time; not Sendable.
-public final class SynAckTap {
-    private let capture: Capture
-
+public final class SynAckTap: Tap {
     /// - Parameter vips: at least one address; frames with IPv6 extension headers before TCP are not seen.
     public init(interface: String, vips: [IPAddress], ringBytes: Int = 1 << 20) throws(LinuxError) {
-        capture = try Capture(
-            interface: interface,
-            filter: SynAckTap.filter(vips: vips),
-            direction: .outgoing,
-            ringBytes: ringBytes,
-            // Ethernet with a VLAN tag, the longest IPv4 header or IPv6's, the longest TCP header.
-            snapLength: 18 + 60 + 60,
-            delivery: .immediate
-        )
+        super.init(
+            try Capture(
+                interface: interface,
+                filter: SynAckTap.filter(vips: vips),
+                direction: .outgoing,
+                ringBytes: ringBytes,
+                // Ethernet with a VLAN tag, the longest IPv4 header or IPv6's, the longest TCP header.
+                snapLength: 18 + 60 + 60,
+                delivery: .immediate
+            ))
     }
 
     /// The filter in libpcap's language. libpcap's `tcp[...]` means IPv4 only; IPv6's TCP flags are at 40 + 13.
@@ -95,21 +73,5 @@ public final class SynAckTap {
                 ? "(ip src host \(vip) and tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack))"
                 : "(ip6 src host \(vip) and ip6[6] == 6 and ip6[53] & 0x12 == 0x12)"
         }.joined(separator: " or ")
-    }
-
-    /// Becomes readable when frames are there; for `Poller`.
-    public var descriptor: Int32 { capture.descriptor }
-
-    /// As `GroupTap.dispatch(max:body:)`.
-    @discardableResult
-    public func dispatch(
-        max: Int,
-        body: (_ captured: UnsafeRawBufferPointer, _ originalLength: Int, _ timestamp: Instant) -> Void
-    ) throws(LinuxError) -> Int {
-        try capture.dispatch(max: max, body: body)
-    }
-
-    public func statistics() throws(LinuxError) -> CaptureStatistics {
-        try capture.statistics()
     }
 }

@@ -4,20 +4,19 @@ import Model
 /// Sees the segments that leave a service and begin with `HTTP/1.`: the starts of replies.
 ///
 /// One thread at a time; not Sendable.
-public final class ReplyTap {
-    private let capture: Capture
-
+public final class ReplyTap: Tap {
     /// - Parameter services: at least one; frames with IPv6 extension headers before TCP are not seen.
     public init(interface: String, services: [Endpoint], ringBytes: Int = 16 << 20) throws(LinuxError) {
-        capture = try Capture(
-            interface: interface,
-            filter: ReplyTap.filter(services: services),
-            direction: .outgoing,
-            ringBytes: ringBytes,
-            // Headers as for SynAckTap, and a head of a reply: what is longer is not understood.
-            snapLength: 18 + 60 + 60 + 4096,
-            delivery: .immediate
-        )
+        super.init(
+            try Capture(
+                interface: interface,
+                filter: ReplyTap.filter(services: services),
+                direction: .outgoing,
+                ringBytes: ringBytes,
+                // Headers as for SynAckTap, and a head of a reply: what is longer is not understood.
+                snapLength: 18 + 60 + 60 + 4096,
+                delivery: .immediate
+            ))
     }
 
     /// The filter in libpcap's language. The payload starts behind the data offset of TCP's header (RFC 9293 3.1), in
@@ -34,18 +33,4 @@ public final class ReplyTap {
                 : "(ip6 src host \(service.address) and ip6[6] == 6 and ip6[40:2] == \(service.port) and \(head))"
         }.joined(separator: " or ")
     }
-
-    /// Becomes readable when frames are there; for `Poller`.
-    public var descriptor: Int32 { capture.descriptor }
-
-    /// As `GroupTap.dispatch(max:body:)`.
-    @discardableResult
-    public func dispatch(
-        max: Int,
-        body: (_ captured: UnsafeRawBufferPointer, _ originalLength: Int, _ timestamp: Instant) -> Void
-    ) throws(LinuxError) -> Int {
-        try capture.dispatch(max: max, body: body)
-    }
-
-    public func statistics() throws(LinuxError) -> CaptureStatistics { try capture.statistics() }
 }
