@@ -26,7 +26,7 @@ extension DirectorRuntime {
         for (service, id) in zip(configuration.services, host.serviceIDs) {
             names.services[id.rawValue] = (service.address, FlowTimeouts(service))
         }
-        names.servers = slotHolders()
+        names.servers = machine.slotHolders
         for backend in configuration.backends { names.addresses[backend.name] = "\(backend.address)" }
         let (flows, halfOpen, known, after) = (host.plane.flows, host.plane.halfOpen, names, place)
         return .later(

@@ -42,9 +42,6 @@ final class DirectorHost {
     var secrets: [ServiceID: UInt32] = [:]
     /// The back-ends whose thresholds the slots have.
     var thresholdsWritten: [SlotID: String] = [:]
-    var backends: [Configuration.DirectorConfiguration.Backend] { configuration.backends }
-    /// New flows of all services together.
-    var limitOfAll: Configuration.DirectorConfiguration.Rate? { configuration.flows.rate }
 
     init(configuration: Configuration.DirectorConfiguration, logger: Logger) throws {
         self.configuration = configuration

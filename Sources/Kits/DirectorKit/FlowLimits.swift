@@ -8,11 +8,11 @@ import Wire
 
 extension DirectorHost {
     /// Whether a back-end has a threshold: then the counts of flows are put right more often.
-    var hasThresholds: Bool { backends.contains { $0.upperThreshold > 0 } }
+    var hasThresholds: Bool { configuration.backends.contains { $0.upperThreshold > 0 } }
 
     /// New flows of all services together.
     func publishLimitOfAll() throws {
-        let rate = limitOfAll
+        let rate = configuration.flows.rate
         try plane.flowLimits.put(
             UInt32(BATON_LIMIT_OF_ALL), baton_flow_limit(rate: rate?.rate, burst: rate?.burst ?? 1))
     }
@@ -31,7 +31,7 @@ extension DirectorHost {
         // Slots are published at every change of the ring: once is enough.
         guard Int(slot.rawValue) < Limits.slots, thresholdsWritten[slot] != name else { return }
         var threshold = baton_threshold()
-        if let backend = backends.first(where: { $0.name == name }), backend.upperThreshold > 0 {
+        if let backend = configuration.backends.first(where: { $0.name == name }), backend.upperThreshold > 0 {
             threshold.upper = UInt32(clamping: backend.upperThreshold)
             // IPVS without a lower threshold: below three quarters (ip_vs_conn.c, ip_vs_unbind_dest).
             let lower = backend.lowerThreshold > 0 ? backend.lowerThreshold : (backend.upperThreshold * 3 + 3) / 4

@@ -46,12 +46,9 @@ enum FlowWalk {
         var tallies = try LoadTallies(plane, services: services)
         let instant = MonotonicClock.now()
         let now = instant.nanoseconds
-        func isOverdue(_ key: baton_flow_key, _ flow: baton_flow) -> Bool {
-            guard overdue.count < overdueLimit, Int(key.service) < timeouts.count, let limits = timeouts[Int(key.service)],
-                limits.isOver(FlowPhase(key, flow), lastSeen: flow.last_seen_ns, now: instant)
-            else { return false }
-            overdue.append((key, flow))
-            return true
+        func isOver(_ phase: FlowPhase, _ key: baton_flow_key, _ flow: baton_flow) -> Bool {
+            guard Int(key.service) < timeouts.count, let limits = timeouts[Int(key.service)] else { return false }
+            return limits.isOver(phase, lastSeen: flow.last_seen_ns, now: instant)
         }
         func add(_ key: baton_flow_key, _ flow: baton_flow) {
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
@@ -63,18 +60,23 @@ enum FlowWalk {
             guard isClosing || isEstablished || age < handshakeIdle else { return }
             tallies.add(service: key.service, slot: Int(flow.slot), isClosing: isClosing)
         }
-        try plane.flows.forEach { key, flow in if !isOverdue(key, flow) { add(key, flow) } }
+        try plane.flows.forEach { key, flow in
+            if overdue.count < overdueLimit, isOver(FlowPhase(key, flow), key, flow) {
+                overdue.append((key, flow))
+            } else {
+                add(key, flow)
+            }
+        }
         // What nobody has completed in a minute opens nothing any more.
-        var abandoned: [baton_flow_key] = []
+        var abandoned: [(key: baton_flow_key, flow: baton_flow)] = []
         try plane.halfOpen.forEach { key, flow in
-            let limits = Int(key.service) < timeouts.count ? timeouts[Int(key.service)] : nil
-            if limits?.isOver(.handshake, lastSeen: flow.last_seen_ns, now: instant) == true {
-                abandoned.append(key)
+            if isOver(.handshake, key, flow) {
+                abandoned.append((key, flow))
             } else if now &- min(flow.last_seen_ns, now) < handshakeIdle {
                 add(key, flow)
             }
         }
-        for key in abandoned { _ = try plane.halfOpen.delete(key) }
+        _ = try delete(abandoned, from: plane.halfOpen)
         let forgotten = try forget(overdue, plane, timeouts)
         try tallies.correct(plane)
         for service in services { try Thresholds.judge(plane, service: service) }
@@ -84,24 +86,29 @@ enum FlowWalk {
         return Count(slots: slots, timedOut: forgotten.count, resets: forgotten.resets)
     }
 
-    /// Deletes flows, but for those that a frame has come for meanwhile.
+    /// Deletes flows, but for those that a frame has come for meanwhile; returns what it has deleted.
+    private static func delete(
+        _ idle: [(key: baton_flow_key, flow: baton_flow)], from map: BPFMap<baton_flow_key, baton_flow>
+    ) throws -> [(key: baton_flow_key, flow: baton_flow)] {
+        try idle.filter { key, flow in
+            guard let present = try map.get(key), present.last_seen_ns == flow.last_seen_ns else { return false }
+            return try map.delete(key)
+        }
+    }
+
     private static func forget(
         _ overdue: [(key: baton_flow_key, flow: baton_flow)], _ plane: DirectorPlane, _ timeouts: [FlowTimeouts?]
     ) throws -> (count: UInt64, resets: [TimedOutFlow]) {
-        var count: UInt64 = 0
+        let deleted = try delete(overdue, from: plane.flows)
         var resets: [TimedOutFlow] = []
-        for (key, flow) in overdue {
-            guard let present = try plane.flows.get(key), present.last_seen_ns == flow.last_seen_ns,
-                try plane.flows.delete(key)
-            else { continue }
-            count += 1
+        for (key, flow) in deleted {
             // One whose client has closed it is not idle but over.
             guard timeouts[Int(key.service)]?.reset == true, FlowPhase(key, flow) == .established else { continue }
             let client = Endpoint(address: key.clientAddress, port: key.clientPort)
             let reset = FlowReset(client: client, service: ServiceID(rawValue: key.service))
             resets.append(TimedOutFlow(slot: SlotID(rawValue: flow.slot), flow: reset))
         }
-        return (count, resets)
+        return (UInt64(deleted.count), resets)
     }
 
     /// What flows are called, as it was when the walk began.
@@ -112,10 +119,7 @@ enum FlowWalk {
         init(machine: DirectorMachine, host: DirectorHost) {
             services = [:]
             for id in host.serviceIDs { services[Int(id.rawValue)] = host.service(id).map { "\($0.address)" } }
-            owners = [:]
-            for slot in machine.slots {
-                if let holder = machine.holder(of: slot.id) { owners[Int(slot.id.rawValue)] = holder }
-            }
+            owners = machine.slotHolders
         }
     }
 

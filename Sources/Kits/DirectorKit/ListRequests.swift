@@ -47,7 +47,7 @@ extension DirectorRuntime {
             (service, id, rates[id] ?? ServiceRates())
         }
         let servers = StatusReport(runtime: self).backends()
-        let holders = slotHolders()
+        let holders = machine.slotHolders
         let plane = host.plane
         return walker.runIfActive(eventLoop: loop) {
             let services = try entries.map { service, id, rates in
@@ -56,15 +56,6 @@ extension DirectorRuntime {
             }
             return try AdminJSON.encode(ServiceList(services: services))
         }
-    }
-
-    /// The name of each slot's holder.
-    func slotHolders() -> [Int: String] {
-        var holders: [Int: String] = [:]
-        for slot in machine.slots {
-            if let holder = machine.holder(of: slot.id) { holders[Int(slot.id.rawValue)] = holder }
-        }
-        return holders
     }
 
     // MARK: Zero
@@ -84,6 +75,17 @@ extension DirectorRuntime {
             return .failure("\(error)")
         }
         return .encoding(ZeroedCounters(services: chosen.map(\.0.name)))
+    }
+}
+
+extension DirectorMachine {
+    /// The name of each slot's holder.
+    var slotHolders: [Int: String] {
+        var holders: [Int: String] = [:]
+        for slot in slots {
+            if let holder = holder(of: slot.id) { holders[Int(slot.id.rawValue)] = holder }
+        }
+        return holders
     }
 }
 
