@@ -288,7 +288,7 @@ import Testing
         for port in UInt16(1)...20_000 {
             let result = try plane.program.testRun(Packet(clientPort: port, flags: .syn).bytes())
             #expect(result.verdict == DirectorModel.Verdict.transmit.rawValue)
-            let key = baton_flow_key(client: Packet().client, clientPort: port, service: 0)
+            let key = baton_flow_key(client: Packet().client, clientPort: port, service: 0, servicePort: 80)
             #expect(try plane.flows.get(key) != nil)
         }
         #expect((2048...4096).contains(try plane.flows.entries().count))
@@ -298,7 +298,7 @@ import Testing
     @Test func aFlowRemembersWhenItWasSeen() throws {
         var fixture = try selective()
         try fixture.send(Packet(flags: .syn))
-        let key = baton_flow_key(client: Packet().client, clientPort: 40000, service: 7)
+        let key = baton_flow_key(client: Packet().client, clientPort: 40000, service: 7, servicePort: 80)
         let born = try #require(try fixture.plane.flows.get(key)).last_seen_ns
         #expect(born > 0)
         // Within a second it is not written again, after that it is.

@@ -3,11 +3,12 @@ import Testing
 @testable import Configuration
 
 private let keys =
-    "interface, policies, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, "
+    "interface, backend_interface, policies, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, "
     + "xdp, log"
 private let interfaceExpected = "expected the name of a network interface, 1 to 15 bytes, e.g. eth0"
 private let servicesExpected =
-    "expected a list of 1 to 256 entries with the keys name, address, policy, persistence, replay and forwarding"
+    "expected a list of 1 to 256 entries with the keys name, address, protocol, ports, idle, policy, persistence, "
+    + "replay and forwarding"
 private let backendsExpected = "expected a list of 1 to 256 entries with the keys name, address and weight"
 private let nameExpected = "expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1"
 private let endpointExpected = "expected an address and a port, e.g. 10.0.0.100:80"
@@ -195,7 +196,8 @@ private let serviceFaults = [
         "an entry that is a text",
         directorText(service: "  - web"),
         "d:3:5: services[0]: \"web\" is not a mapping; "
-            + "expected a mapping with the keys name, address, policy, persistence, replay and forwarding"
+            + "expected a mapping with the keys name, address, protocol, ports, idle, policy, persistence, replay and "
+            + "forwarding"
     ),
     Fault(
         "one mapping in place of the list",

@@ -80,7 +80,8 @@ struct SampleTests {
         var whole = parts.joined(separator: "  address: 10.0.0.1\n")
         for line in [
             "fence:\n", "  command: [", "  timeout: 10s\n", "persistence:\n", "  timeout: 5m\n", "  netmask: 32\n",
-            "  netmask_ipv6: 128\n", "policies: [",
+            "  netmask_ipv6: 128\n", "policies: [", "backend_interface: eth1\n", "- name: calls\n",
+            "  address: 10.0.0.100\n", "  protocol: udp\n", "  ports: [5060, 8000-8099]\n", "  idle: 5m\n",
         ] {
             let pieces = whole.split(separator: "# " + line, omittingEmptySubsequences: false)
             try #require(pieces.count == 2, "\(line)")
@@ -98,7 +99,7 @@ struct SampleTests {
         }
         let file = try DirectorConfiguration.parse(
             Array(whole.utf8), path: "director.yaml", modules: modules, loader: { _ in .loaded("mine") })
-        #expect(file.knownKeys.count == 38)
+        #expect(file.knownKeys.count == 42)
         try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-director.yaml.5")
     }
 

@@ -152,7 +152,7 @@ final class AgentRuntime: @unchecked Sendable {
         case .services(let new):
             services = new
             try host.setServices(new)
-            checks?.set(new.map { ($0.name, $0.endpoint, configuration.check(of: $0.name)) })
+            checks?.set(new.map { ($0.name, $0.endpoint, check(of: $0)) })
         case .peerHandshake(let slot, let service, let options):
             host.mailbox.post(.profile(slot, service, options))
         case .peerReplies(let notices): host.mailbox.post(.replies(notices))
@@ -160,6 +160,13 @@ final class AgentRuntime: @unchecked Sendable {
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
         }
+    }
+
+    /// A service that is forwarded only (UDP, several ports) has no port of its own to be asked at.
+    private func check(of service: ServiceDescription) -> Configuration.AgentConfiguration.Check {
+        var check = configuration.check(of: service.name)
+        if service.endpoint.port == 0 { check.kind = .none }
+        return check
     }
 
     private func schedule(_ instant: Instant) {

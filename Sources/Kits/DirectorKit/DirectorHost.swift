@@ -13,6 +13,7 @@ import Wire
 ///
 /// Belongs to the control thread.
 final class DirectorHost {
+    /// Where agents find the director: of the interface that faces them.
     let address: IPAddress
     let interface: NetworkInterface
     let plane: DirectorPlane
@@ -37,10 +38,13 @@ final class DirectorHost {
         self.configuration = configuration
         self.logger = logger
         try Privilege.requireRoot(for: "run baton-director")
-        addresses = try AddressManager()
+        let addresses = try AddressManager()
+        self.addresses = addresses
         interface = try addresses.interface(named: configuration.interface)
-        guard let address = interface.ipv4 else {
-            throw DirectorFailure("interface \(configuration.interface) has no IPv4 address; give it one")
+        let leaving = try configuration.backendInterface.map { try addresses.interface(named: $0) }
+        let facing = leaving ?? interface
+        guard let address = facing.controlAddress else {
+            throw DirectorFailure("interface \(facing.name) has no address; give it one, of IPv4 or IPv6")
         }
         self.address = address
         try BPFFileSystem.prepare(folder: configuration.state)
@@ -51,7 +55,9 @@ final class DirectorHost {
             case .auto: [.native, .generic]
             }
         let start = try DirectorPlane.start(
-            DirectorPlane.Configuration(flows: UInt32(configuration.flows.size), interfaceAddress: interface.address),
+            DirectorPlane.Configuration(
+                flows: UInt32(configuration.flows.size), interfaceAddress: interface.address,
+                leaving: leaving.map { ($0.index, $0.address) }),
             interface: interface.index,
             pins: configuration.state,
             modes: attachModes
@@ -65,33 +71,39 @@ final class DirectorHost {
     func announce() throws {
         for vip in Set(configuration.services.map(\.address.address)).sorted() {
             _ = try addresses.add(vip, to: configuration.interface)
-            if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
+            if vip.isIPv4 {
+                try ARPAnnouncer.announce(vip, on: configuration.interface)
+            } else {
+                try NeighbourAnnouncer.announce(vip, on: configuration.interface)
+            }
         }
     }
 
     /// Numbers for the configured services: known ones keep theirs, new ones get free ones, and what is configured no more
     /// is forgotten by the data plane.
     func adoptServices() throws {
-        var known: [Endpoint: UInt16] = [:]
-        for entry in try plane.services.entries() {
-            let endpoint = Endpoint(
-                address: IPAddress(contract: entry.key.address), port: UInt16(bigEndian: entry.key.port))
-            if configuration.services.contains(where: { $0.address == endpoint }) {
-                known[endpoint] = entry.value.id
-                keep(entry.value)
-            } else {
-                try plane.services.delete(entry.key)
-            }
+        var found = try FormerServices(plane)
+        let known = configuration.services.map { found.take($0) }
+        var free = (0..<UInt16(Limits.services)).filter { number in !known.contains(number) }[...]
+        serviceIDs = known.map { ServiceID(rawValue: $0 ?? free.popFirst() ?? 0) }
+        for value in try found.forgetOthers(plane, keeping: Array(zip(configuration.services, serviceIDs))) {
+            keep(value)
         }
-        var free = (0..<UInt16(Limits.services)).filter { number in !known.values.contains(number) }[...]
-        serviceIDs = configuration.services.map { service in
-            ServiceID(rawValue: known[service.address] ?? free.popFirst() ?? 0)
-        }
+        try publishRanges()
         for id in serviceIDs where secrets[id] == nil {
             secrets[id] = UInt32(truncatingIfNeeded: try Randomness.number())
             // The number may have been another service's.
             try plane.loads.put(UInt32(id.rawValue), baton_loads())
             try plane.loadCorrections.put(UInt32(id.rawValue), baton_loads())
+        }
+    }
+
+    /// Which ports of ranges are whose; a single port needs no more than its entry.
+    private func publishRanges() throws {
+        let ranges = PortRanges(Array(zip(configuration.services, serviceIDs)))
+        for (key, value) in ranges.values { try plane.portRanges.put(key, value) }
+        for entry in try plane.portRanges.entries() where !ranges.contains(entry.key) {
+            try plane.portRanges.delete(entry.key)
         }
     }
 
@@ -140,10 +152,10 @@ final class DirectorHost {
     }
 
     /// Changes how a service is forwarded from the next frame on; one without a plan yet has no frames either.
-    func setForwarding(_ number: UInt8, at endpoint: Endpoint) throws {
-        let key = baton_service_key(address: endpoint.address, port: endpoint.port)
-        guard var value = try plane.services.get(key), value.forwarding != number else { return }
+    func setForwarding(_ number: UInt8, of service: Configuration.DirectorConfiguration.Service) throws {
+        let keys = service.singlePortKeys
+        guard let key = keys.first, var value = try plane.services.get(key), value.forwarding != number else { return }
         value.forwarding = number
-        try plane.setService(key, value)
+        try plane.setService(value, singlePorts: keys)
     }
 }

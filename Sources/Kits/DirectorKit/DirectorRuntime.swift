@@ -111,7 +111,7 @@ final class DirectorRuntime: @unchecked Sendable {
             let description = ServiceDescription(
                 id: id,
                 name: service.name,
-                endpoint: service.address,
+                endpoint: service.agentEndpoint,
                 replay: service.replay,
                 http: service.http
             )
@@ -169,7 +169,7 @@ final class DirectorRuntime: @unchecked Sendable {
         case .plan(let service, let plan):
             guard let entry = host.service(service) else { return }
             let forwarding = registry.forwarding(named: forwarding(of: entry))?().dataPlaneNumber
-            try host.publish(plan, of: service, at: entry.address, forwarding: forwarding ?? 2)
+            try host.publish(plan, of: service, forwarding: forwarding ?? 2)
         case .fenceCommand(let name, let slot, let address): runFenceCommand(name, slot, address)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)
@@ -315,9 +315,12 @@ final class DirectorRuntime: @unchecked Sendable {
             let names = registry.forwarding.map(\.name).sorted().joined(separator: ", ")
             return .failure("no forwarding module \"\(method)\"; there are: \(names)")
         }
+        guard !service.isForwardedOnly || method == "owner" else {
+            return .failure("service \(name) (\(service.addressText)) is forwarded only: its method is owner")
+        }
         let former = forwarding(of: service)
         do {
-            try host.setForwarding(module.dataPlaneNumber, at: service.address)
+            try host.setForwarding(module.dataPlaneNumber, of: service)
         } catch {
             return .failure("\(error)")
         }

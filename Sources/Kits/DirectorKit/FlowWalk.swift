@@ -27,11 +27,13 @@ enum FlowWalk {
         var busy = counts
         var tallies = try LoadTallies(plane, services: services)
         let now = MonotonicClock.now().nanoseconds
+        let limits = try idleLimits(plane)
         try plane.flows.forEach { key, flow in
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
             let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
-            guard Int(flow.slot) < counts.count, age < (isClosing ? closingIdle : idle) else { return }
+            guard Int(flow.slot) < counts.count, age < (isClosing ? closingIdle : limits[key.service] ?? idle)
+            else { return }
             counts[Int(flow.slot)] += 1
             if !isClosing || age < servedIdle { busy[Int(flow.slot)] += 1 }
             guard isClosing || isEstablished || age < handshakeIdle else { return }
@@ -43,14 +45,24 @@ enum FlowWalk {
         }
     }
 
+    /// How long a flow of UDP may be silent, by the service's number.
+    private static func idleLimits(_ plane: DirectorPlane) throws -> [UInt16: UInt64] {
+        var limits: [UInt16: UInt64] = [:]
+        for entry in try plane.services.entries() where entry.value.idle_s > 0 {
+            limits[entry.value.id] = UInt64(entry.value.idle_s) * 1_000_000_000
+        }
+        return limits
+    }
+
     /// What flows are called, as it was when the walk began.
     struct Names: Sendable {
-        var services: [Int: String]
+        /// The VIPs of services by number.
+        var services: [Int: IPAddress]
         var owners: [Int: String]
 
         init(machine: DirectorMachine, host: DirectorHost) {
             services = [:]
-            for id in host.serviceIDs { services[Int(id.rawValue)] = host.service(id).map { "\($0.address)" } }
+            for id in host.serviceIDs { services[Int(id.rawValue)] = host.service(id)?.address.address }
             owners = [:]
             for slot in machine.slots {
                 if let holder = machine.holder(of: slot.id) { owners[Int(slot.id.rawValue)] = holder }
@@ -74,7 +86,7 @@ enum FlowWalk {
             list.flows.append(
                 FlowList.Flow(
                     client: "\(Endpoint(address: key.clientAddress, port: key.clientPort))",
-                    service: names.services[Int(key.service)] ?? "?",
+                    service: names.services[Int(key.service)].map { name(of: key, at: $0) } ?? "?",
                     slot: Int(flow.slot),
                     owner: names.owners[Int(flow.slot)],
                     state: isClosing ? "closing" : isEstablished ? "established" : "handshake",
@@ -83,5 +95,10 @@ enum FlowWalk {
             )
         }
         return list
+    }
+
+    private static func name(of key: baton_flow_key, at vip: IPAddress) -> String {
+        let endpoint = Endpoint(address: vip, port: key.servicePort)
+        return key.protocol == TransportProtocol.udp.number ? "\(endpoint)/udp" : "\(endpoint)"
     }
 }
