@@ -30,6 +30,21 @@ import Testing
         #expect(try fixture.entry.snd_una == 10_000)
     }
 
+    /// A service of UDP takes them; no TCP socket can be met by what the first fragment says is UDP.
+    @Test func fragmentsOfDatagramsPass() throws {
+        let fixture = try AgentFixture(isIPv6: true)
+        var fragment = fixture.acknowledgment(12_000)
+        fragment.firstHeader = 44
+        for (name, offset) in [("the first", [0, 1]), ("a later one", [0, 17])] as [(String, [UInt8])] {
+            fragment.extensions = [17, 0] + offset + [0, 0, 0, 9]
+            let frame = fragment.bytes()
+            let outcome = try fixture.run(fixture.ingress, frame)
+            #expect(outcome.verdict == .pass && outcome.bytes == frame, "\(name)")
+            fragment.extensions[0] = 6
+            #expect(try fixture.run(fixture.ingress, fragment.bytes()).verdict == .drop, "\(name), of TCP")
+        }
+    }
+
     /// TCP of a VIP that cannot be read here could reach a socket past all that this program holds back: a SYN in
     /// fragments, say, would make the listener answer in the middle of an adoption. What the stack itself would drop
     /// is dropped too.

@@ -13,7 +13,7 @@ import Testing
     }
 
     private func key(_ number: UInt32) -> baton_flow_key {
-        baton_flow_key(client: IPAddress(ipv4: 0x0a00_0000 + number), clientPort: 7, service: 1)
+        baton_flow_key(client: IPAddress(ipv4: 0x0a00_0000 + number), clientPort: 7, service: 1, servicePort: 80)
     }
 
     @Test func aMapIsReadAndWritten() throws {

@@ -20,7 +20,7 @@ import Testing
             try plane.setService(baton_service_key(address: address, port: 80), service)
         }
         for number in UInt32(0)..<100_000 {
-            let key = baton_flow_key(client: IPAddress(ipv4: 0x0b00_0000 + number), clientPort: 1, service: 0)
+            let key = baton_flow_key(client: IPAddress(ipv4: 0x0b00_0000 + number), clientPort: 1, service: 0, servicePort: 80)
             try plane.flows.put(key, baton_flow(slot: 1, flags: 1, group_time: 0, group_ack: 0, last_seen_ns: 0))
         }
         let six = Packet(client: IPAddress(high: 0x2001_0db8_0000_0001, low: 9), service: DirectorFixture.vip6)

@@ -289,7 +289,7 @@ import Testing
         for port in UInt16(1)...20_000 {
             let result = try plane.program.testRun(Packet(clientPort: port, flags: .syn).bytes())
             #expect(result.verdict == DirectorModel.Verdict.transmit.rawValue)
-            let key = baton_flow_key(client: Packet().client, clientPort: port, service: 0)
+            let key = baton_flow_key(client: Packet().client, clientPort: port, service: 0, servicePort: 80)
             #expect(try plane.halfOpen.get(key) != nil)
             _ = try plane.program.testRun(Packet(clientPort: port).bytes())
             #expect(try plane.flows.get(key) != nil)
@@ -303,7 +303,7 @@ import Testing
         var fixture = try selective()
         try fixture.send(Packet(flags: .syn))
         try fixture.send(Packet())
-        let key = baton_flow_key(client: Packet().client, clientPort: 40000, service: 7)
+        let key = baton_flow_key(client: Packet().client, clientPort: 40000, service: 7, servicePort: 80)
         let born = try #require(try fixture.plane.flows.get(key)).last_seen_ns
         #expect(born > 0)
         // Within a second it is not written again, after that it is.

@@ -69,7 +69,7 @@ struct FloodTests {
     @Test("a flow is half open until its client's ACK, and whole from then on")
     func handshake() throws {
         let balancer = try Balancer()
-        let key = baton_flow_key(client: Packet().client, clientPort: 5, service: 0)
+        let key = baton_flow_key(client: Packet().client, clientPort: 5, service: 0, servicePort: 80)
         #expect(try balancer.send(5, .syn) == Self.transmit)
         // A retransmission opens nothing.
         #expect(try balancer.send(5, .syn) == Self.transmit)

@@ -11,7 +11,7 @@ import Testing
     private static let hash: UInt32 = 1
     private static let array: UInt32 = 2
     private let configuration = DirectorPlane.Configuration(flows: 4096, interfaceAddress: nil)
-    private let flowKey = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0002), clientPort: 1234, service: 3)
+    private let flowKey = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0002), clientPort: 1234, service: 3, servicePort: 80)
     private let serviceKey = baton_service_key(address: IPAddress(ipv4: 0x0a00_0001), port: 80)
 
     /// Maps as the director of layout 2 pinned them: a flow in slot 5, a service with a table of 40 places from place 7.
@@ -60,7 +60,8 @@ import Testing
             let start = try DirectorPlane.start(
                 configuration, interface: try interfaceIndex("eth0"), pins: folder.path)
             #expect(start.maps.first { $0.name == "services" }?.isMigrated == true)
-            #expect(start.maps.first { $0.name == "flows" }?.isReused == true)
+            #expect(start.maps.first { $0.name == "flows" }?.isMigrated == true)
+            #expect(start.maps.first { $0.name == "slots" }?.isReused == true)
             let service = try #require(try start.plane.services.get(serviceKey))
             #expect(service.id == 3 && service.forwarding == 2 && service.plan_length == 40)
             #expect(service.hash_secret == 0x0102_0304 && service.candidates == 6 && service.persistence_s == 0)
@@ -87,12 +88,45 @@ import Testing
         #expect(access(folder.path + "/ready", F_OK) != 0 && access(folder.path + "/next", F_OK) != 0)
     }
 
+    /// Layout 3 had no port in a flow's key: it is that of the flow's service.
+    @Test func flowsOfLayout3GetTheirServicesPort() throws {
+        let folder = try PinFolder()
+        var former = try BPFObjectHandle(.director)
+        try former.setMaxEntries(of: "flows", 4096)
+        _ = try former.load(
+            pinningMapsIn: folder.path, layoutVersion: 3, maps: ["flows", "half_open", "slots", "slot_records", "plan"])
+        let services = try RawMap.create("services", type: Self.hash, keyBytes: 20, valueBytes: 32, maxEntries: 256)
+        for (id, port) in [(3, 80), (4, 443)] as [(UInt16, UInt16)] {
+            let key = baton_service_key(address: IPAddress(ipv4: 0x0a00_0001), port: port)
+            let value = bytes(of: id) + [2, 0] + [UInt8](repeating: 0, count: 28)
+            try services.put(RawEntries(keyBytes: 20, valueBytes: 32, keys: bytes(of: key), values: value))
+        }
+        try services.pin(at: folder.path + "/services")
+        for name in ["flows", "half_open"] {
+            let map = try #require(try BPFMap<baton_flow_key, baton_flow>.pinned(at: folder.path + "/" + name))
+            for id in [3, 4, 9] as [UInt16] {
+                let key = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0002), clientPort: 1234, service: id, servicePort: 0)
+                try map.put(key, baton_flow(slot: 5, flags: 1, group_time: 2, group_ack: UInt32(id), last_seen_ns: 9))
+            }
+        }
+        #expect(try migrate(folder.path).filter(\.isMigrated).map(\.name).sorted() == ["flows", "half_open", "services"])
+        for name in ["flows", "half_open"] {
+            let map = try #require(try BPFMap<baton_flow_key, baton_flow>.pinned(at: folder.path + "/" + name))
+            // The service 9 is gone: nobody asks for its flows.
+            for (id, port) in [(3, 80), (4, 443), (9, 0)] as [(UInt16, UInt16)] {
+                let key = baton_flow_key(
+                    client: IPAddress(ipv4: 0x0a00_0002), clientPort: 1234, service: id, servicePort: port)
+                #expect(try map.get(key)?.group_ack == UInt32(id), "\(name), service \(id)")
+            }
+        }
+    }
+
     /// An exchange that was interrupted: before its end nothing has happened, after it the new maps count.
     @Test(arguments: ["next", "ready"]) func anInterruptedExchange(_ state: String) throws {
         let folder = try PinFolder()
         try pinLayout2(in: folder.path)
         mkdir(folder.path + "/\(state)", 0o700)
-        let services = try RawMap.create("services", type: Self.hash, keyBytes: 20, valueBytes: 32, maxEntries: 256)
+        let services = try RawMap.create("services", type: Self.hash, keyBytes: 20, valueBytes: 40, maxEntries: 256)
         try services.pin(at: folder.path + "/\(state)/services")
         if state == "ready" {
             let plan = try RawMap.create(
@@ -162,7 +196,7 @@ import Testing
         #expect(maps.first { $0.name == "loads" }?.isReused == false)
         let new: BPFMap<baton_flow_key, baton_flow> = try present.map("flows")
         #expect(try new.get(flowKey)?.group_ack == 3)
-        let late = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0003), clientPort: 1, service: 3)
+        let late = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0003), clientPort: 1, service: 3, servicePort: 80)
         try old.put(late, baton_flow(slot: 5, flags: 1, group_time: 0, group_ack: 1, last_seen_ns: 1))
         try new.put(flowKey, baton_flow(slot: 6, flags: 1, group_time: 0, group_ack: 50, last_seen_ns: 1))
         try present.copyLatecomers()

@@ -29,12 +29,12 @@ import Testing
         let folder = try PinFolder()
         let namespace = try Namespace()
         try namespace.run("ip link add eth0 type veth peer name peer0")
-        let key = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0002), clientPort: 1234, service: 3)
+        let key = baton_flow_key(client: IPAddress(ipv4: 0x0a00_0002), clientPort: 1234, service: 3, servicePort: 80)
         try namespace.enter {
             let interface = try interfaceIndex("eth0")
             let first = try DirectorPlane.start(configuration, interface: interface, pins: folder.path)
             #expect(first.interface == .attached(.native))
-            #expect(first.maps.count == 24 && first.maps.allSatisfy { !$0.isReused })
+            #expect(first.maps.count == 28 && first.maps.allSatisfy { !$0.isReused })
             try first.plane.flows.put(key, baton_flow(slot: 5, flags: 1, group_time: 0, group_ack: 77, last_seen_ns: 1))
         }
         // Nothing of the first start is held any more but its pins.

@@ -97,7 +97,7 @@ struct ServiceChangeTests {
         let flows = (0..<300).map { number in
             let client = Endpoint(address: IPAddress(ipv4: 9), port: UInt16(number))
             let slot = SlotID(rawValue: number == 299 ? 7 : 0)
-            return TimedOutFlow(slot: slot, flow: FlowReset(client: client, service: Self.www.id))
+            return TimedOutFlow(slot: slot, flow: FlowReset(client: client, service: Self.www.id, port: 80))
         }
         machine.handle(.timedOut(flows), now: Self.now, into: &effects)
         let sent = effects.compactMap { effect -> [FlowReset]? in
@@ -167,7 +167,8 @@ struct ServiceChangeTests {
         var machine = Self.agent()
         let client = Endpoint(address: IPAddress(ipv4: 9), port: 1000)
         let order = StreamMessage.resetFlows([
-            FlowReset(client: client, service: Self.www.id), FlowReset(client: client, service: ServiceID(rawValue: 9)),
+            FlowReset(client: client, service: Self.www.id, port: Self.www.endpoint.port),
+            FlowReset(client: client, service: ServiceID(rawValue: 9), port: 80),
         ])
         var effects: [AgentEffect] = []
         machine.handle(.received(order), now: Self.now, into: &effects)

@@ -3,11 +3,12 @@ import Testing
 @testable import Configuration
 
 private let keys =
-    "interface, policies, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, "
+    "interface, backend_interface, policies, services, backends, heartbeat, detector, fence, backups, control, flows, state, socket, key, "
     + "xdp, log"
 private let interfaceExpected = "expected the name of a network interface, 1 to 15 bytes, e.g. eth0"
 private let servicesExpected =
-    "expected a list of 1 to 256 entries with the keys name, address, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
+    "expected a list of 1 to 256 entries with the keys name, address, protocol, ports, policy, persistence, replay, "
+    + "forwarding, checks, sorry, rate and burst"
 private let backendsExpected = "expected a list of 1 to 256 entries with the keys name, address, weight, upper_threshold and lower_threshold"
 private let nameExpected = "expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1"
 private let endpointExpected = "expected an address and a port, e.g. 10.0.0.100:80"
@@ -186,7 +187,7 @@ private let serviceFaults = [
         ),
         "d:3:48: services[0].policy: \"rrr\" is not a dispatch policy; expected rr, wrr or sh; did you mean \"rr\"?\n"
             + "d:3:61: services[0].replay: \"no\" is not a replay policy; expected none, stream or http\n"
-            + "d:3:77: services[0].forwarding: \"sel\" is not a forwarding module; expected multicast or selective; "
+            + "d:3:77: services[0].forwarding: \"sel\" is not a forwarding module; expected multicast, selective or owner; "
             + "did you mean \"selective\"?\n"
             + "d:5:27: backends[0].address: \"10.0.0.11\" is already the VIP of services[0].address (line 3); "
             + "expected an address of the machine's own, which is no VIP"
@@ -195,7 +196,8 @@ private let serviceFaults = [
         "an entry that is a text",
         directorText(service: "  - web"),
         "d:3:5: services[0]: \"web\" is not a mapping; "
-            + "expected a mapping with the keys name, address, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
+            + "expected a mapping with the keys name, address, protocol, ports, policy, persistence, replay, forwarding, "
+            + "checks, sorry, rate and burst"
     ),
     Fault(
         "one mapping in place of the list",

@@ -33,11 +33,21 @@ struct EditTests {
         Case(
             Edit(.edit, .service, "web", [.init("persistence.timeout", "300s"), .init("persistence.netmask", "24")]),
             "~ service web: persistence {timeout: 5m, netmask: 24, netmask_ipv6: 128} (new)"),
+        Case(
+            Edit(.add, .service, "calls", [.init("address", "10.0.0.100"), .init("protocol", "udp"), .init("ports", "[5060, 80-90]")]),
+            "+ service calls: address 10.0.0.100, protocol udp, ports [5060, 80-90], forwarding owner"),
+        Case(Edit(.edit, .service, "10.0.0.100:80/udp", []), "no service \"10.0.0.100:80/udp\"; there are: web"),
+        Case(
+            Edit(.edit, .service, "web", [.init("protocol", "udp"), .init("forwarding", nil)]),
+            "~ service web: protocol tcp -> udp, forwarding selective -> owner"),
+        Case(
+            Edit(.edit, .service, "web", [.init("protocol", "udp")]),
+            "services[0].forwarding: a service of UDP is forwarded only; expected owner"),
         Case(Edit(.edit, .service, "mail", []), "no service \"mail\"; there are: web"),
         Case(
             Edit(.delete, .service, "web"),
-            "services: the list is empty; expected a list of 1 to 256 entries with the keys name, address, policy, "
-                + "persistence, replay, forwarding, checks, sorry, rate and burst"),
+            "services: the list is empty; expected a list of 1 to 256 entries with the keys name, address, protocol, "
+                + "ports, policy, persistence, replay, forwarding, checks, sorry, rate and burst"),
         Case(Edit(.add, .server, "web3", [.init("address", "10.0.0.13"), .init("weight", "5")]), "+ server web3: address 10.0.0.13, weight 5"),
         Case(
             Edit(.add, .server, "web3", [.init("address", "10.0.0.12")]),

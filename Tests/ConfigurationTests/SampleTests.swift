@@ -81,7 +81,8 @@ struct SampleTests {
         for line in [
             "fence:\n", "  command: [", "  timeout: 10s\n", "persistence:\n", "  timeout: 5m\n", "  netmask: 32\n",
             "  netmask_ipv6: 128\n", "policies: [", "sorry: web3\n", "rate: 20000\n", "burst: 40000\n",
-            "upper_threshold: 1000\n", "lower_threshold: 750\n",
+            "upper_threshold: 1000\n", "lower_threshold: 750\n", "backend_interface: eth1\n", "- name: calls\n",
+            "  address: 10.0.0.100\n", "  protocol: udp\n", "  ports: [5060, 8000-8099]\n",
         ] {
             let pieces = whole.split(separator: "# " + line, omittingEmptySubsequences: false)
             try #require(pieces.count == 2, "\(line)")
@@ -100,7 +101,7 @@ struct SampleTests {
         }
         let file = try DirectorConfiguration.parse(
             Array(whole.utf8), path: "director.yaml", modules: modules, loader: { _ in .loaded("mine") })
-        #expect(file.knownKeys.count == 75)
+        #expect(file.knownKeys.count == 78)
         try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-director.yaml.5")
     }
 

@@ -6,7 +6,7 @@ import Testing
 /// The modules of the tests' registry.
 let modules = ModuleNames(
     policies: ["rr", "wrr", "sh"],
-    forwarding: ["multicast", "selective"],
+    forwarding: ["multicast", "selective", "owner"],
     detectors: ["window"],
     policyKeys: ["sh": [PolicyKey(name: "port", kind: .flag), PolicyKey(name: "size", kind: .number([251, 509]))]]
 )

@@ -29,6 +29,15 @@ struct WritingTests {
             address: 10.0.0.100:26
             policy: {name: sh, port: false}
             replay: stream
+          - name: calls
+            address: 10.0.0.100
+            protocol: udp
+            ports: [5060, 8000-8099]
+          - name: names
+            address: 10.0.0.100:25
+            protocol: udp
+          - {name: rest, address: 10.0.0.100, ports: all}
+          - {name: some, address: "2001:db8::80", ports: 8000-8099}
         backends:
           - name: b.1
             address: 2001:db8::11

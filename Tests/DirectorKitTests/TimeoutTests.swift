@@ -15,7 +15,7 @@ struct TimeoutTests {
     }()
 
     private static func key(_ number: UInt8) -> baton_flow_key {
-        baton_flow_key(client: IPAddress(ipv4: 1), clientPort: 1, service: 0, protocol: number)
+        baton_flow_key(client: IPAddress(ipv4: 1), clientPort: 1, service: 0, servicePort: 80, protocol: number)
     }
 
     @Test("which time-out counts", arguments: [

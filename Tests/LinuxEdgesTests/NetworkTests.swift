@@ -219,6 +219,22 @@ extension Edges {
             }
         }
 
+        @Test func neighboursOfIPv6AreTold() throws {
+            let pair = try Pair()
+            try pair.right.enter {
+                try run("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=0")
+                try run("ip neigh replace \(Self.vip6) lladdr 02:00:00:00:00:99 dev eth0 nud stale")
+            }
+            try pair.left.enter { try NeighbourAnnouncer.announce(Self.vip6, on: "eth0") }
+            try pair.right.enter {
+                let changed = try eventually { try run("ip neigh show \(Self.vip6)").contains(Pair.leftMAC) }
+                #expect(changed)
+            }
+            try pair.left.enter {
+                #expect(failure { try NeighbourAnnouncer.announce(Self.vip4, on: "eth0") }?.errno == EAFNOSUPPORT)
+            }
+        }
+
         @Test func groupsAreJoinedAndLeft() throws {
             let pair = try Pair()
             try pair.left.enter {

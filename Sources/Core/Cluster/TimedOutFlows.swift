@@ -32,7 +32,9 @@ extension AgentMachine {
     mutating func reset(_ flows: [FlowReset], into effects: inout [AgentEffect]) {
         guard case .member = standing, let director else { return }
         let keys = flows.compactMap { flow in
-            director.services.first { $0.id == flow.service }.map { FlowKey(client: flow.client, service: $0.endpoint) }
+            director.services.first { $0.id == flow.service }.map {
+                FlowKey(client: flow.client, service: Endpoint(address: $0.endpoint.address, port: flow.port))
+            }
         }
         if !keys.isEmpty { effects.append(.resetConnections(keys)) }
     }

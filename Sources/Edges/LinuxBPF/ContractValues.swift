@@ -44,12 +44,54 @@ extension baton_service_key {
         self.port = port.bigEndian
         self.protocol = number
     }
+
+    /// The key of a service by its number, for frames that come to it by a range of ports.
+    public init(number: UInt16) {
+        self.init()
+        port = number
+    }
+
+    /// Whether it is one of those.
+    public var isNumber: Bool { self.protocol == 0 }
+    public var serviceAddress: IPAddress { IPAddress(contract: address) }
+    /// Host byte order.
+    public var servicePort: UInt16 { UInt16(bigEndian: port) }
+}
+
+extension baton_port_ranges {
+    /// - Parameter ranges: the first one that has a port counts; at most BATON_MAX_PORT_RANGES.
+    public init(_ ranges: [(ports: ClosedRange<UInt16>, service: UInt16)]) {
+        self.init()
+        let kept = ranges.prefix(Int(BATON_MAX_PORT_RANGES))
+        count = UInt32(kept.count)
+        withUnsafeMutableBytes(of: &list) { bytes in
+            for (index, range) in kept.enumerated() {
+                let value = baton_port_range(
+                    first: range.ports.lowerBound, last: range.ports.upperBound, service: range.service)
+                bytes.storeBytes(
+                    of: value, toByteOffset: index * MemoryLayout<baton_port_range>.stride, as: baton_port_range.self)
+            }
+        }
+    }
+
+    public var ranges: [(ports: ClosedRange<UInt16>, service: UInt16)] {
+        withUnsafeBytes(of: list) { bytes in
+            (0..<min(Int(count), Int(BATON_MAX_PORT_RANGES))).compactMap { index in
+                let value = bytes.load(
+                    fromByteOffset: index * MemoryLayout<baton_port_range>.stride, as: baton_port_range.self)
+                return value.first <= value.last ? (value.first...value.last, value.service) : nil
+            }
+        }
+    }
 }
 
 extension baton_flow_key {
-    /// - Parameter clientPort: host byte order.
-    public init(client: IPAddress, clientPort: UInt16, service: UInt16, protocol number: UInt8 = 6) {
+    /// - Parameter clientPort, servicePort: host byte order.
+    public init(
+        client: IPAddress, clientPort: UInt16, service: UInt16, servicePort: UInt16, protocol number: UInt8 = 6
+    ) {
         self.init()
+        self.service_port = servicePort.bigEndian
         self.client_address = client.contract
         self.client_port = clientPort.bigEndian
         self.service = service
@@ -59,6 +101,8 @@ extension baton_flow_key {
     public var clientAddress: IPAddress { IPAddress(contract: client_address) }
     /// Host byte order.
     public var clientPort: UInt16 { UInt16(bigEndian: client_port) }
+    /// Host byte order.
+    public var servicePort: UInt16 { UInt16(bigEndian: service_port) }
 }
 
 extension baton_slot {

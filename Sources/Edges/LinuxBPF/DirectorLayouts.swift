@@ -16,11 +16,44 @@ extension LayoutHistory {
                 }
             },
             "plan": MapChange(keyBytes: 4, valueBytes: 2, convert: rows),
-        ])
+        ]),
+        // 3 to 4: services of several ports. A flow's key has the service's port, `struct baton_service` the idle time of
+        // UDP behind the rest, and there are two counters more.
+        3: LayoutStep(
+            changes: [
+                "services": MapChange(keyBytes: 20, valueBytes: 32) { entries in
+                    entries.mapValues(to: 40) { Array($0) + [UInt8](repeating: 0, count: 8) }
+                },
+                "flows": flowsWithPorts,
+                "half_open": flowsWithPorts,
+            ],
+            dropped: ["counters", "answers"]
+        ),
     ])
 
     /// The agent's maps, which no version has changed so far.
-    public static let agent = LayoutHistory(steps: [2: LayoutStep()])
+    public static let agent = LayoutHistory(steps: [2: LayoutStep(), 3: LayoutStep()])
+
+    /// A service had one port, which stands in its key (at 16); its number begins its value, and stands at 18 of a flow's
+    /// key. The last two bytes of that, at 22, were zeros.
+    private static let flowsWithPorts = MapChange(
+        keyBytes: 24, valueBytes: 16, isWrittenByPrograms: true, reads: ["services"]
+    ) { flows, others in
+        guard let services = others["services"] else { return flows }
+        let number = { (bytes: [UInt8], place: Int) in Int(bytes[place]) | Int(bytes[place + 1]) << 8 }
+        var ports: [Int: (UInt8, UInt8)] = [:]
+        for place in 0..<services.count {
+            let key = place * services.keyBytes
+            let port = (services.keys[key + 16], services.keys[key + 17])
+            ports[number(services.values, place * services.valueBytes)] = port
+        }
+        var converted = flows
+        for start in stride(from: 0, to: flows.keys.count, by: 24) {
+            guard let port = ports[number(flows.keys, start + 18)] else { continue }
+            (converted.keys[start + 22], converted.keys[start + 23]) = port
+        }
+        return converted
+    }
 
     /// Places, one an element, in rows of 32; the kernel lists an array in its order.
     private static let rows: @Sendable (RawEntries) -> RawEntries = { places in

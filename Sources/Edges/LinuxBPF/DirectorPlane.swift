@@ -14,6 +14,11 @@ public struct DirectorPlane: Sendable {
     public let router: BPFProgram
     /// By virtual address and port; written with `setService`.
     public let services: BPFMap<baton_service_key, baton_service>
+    /// By virtual address and protocol, with port 0: the services that have ranges of ports. They are found by their
+    /// numbers (`baton_service_key(number:)`) in `services`.
+    public let portRanges: BPFMap<baton_service_key, baton_port_ranges>
+    /// Datagrams of which the program has seen the first fragment.
+    public let fragmented: BPFMap<baton_fragment_key, baton_fragmented>
     /// Filled by the program: an LRU, so that a new flow in a full table drives out one long unused.
     public let flows: BPFMap<baton_flow_key, baton_flow>
     /// By slot number.
@@ -62,14 +67,17 @@ public struct DirectorPlane: Sendable {
         public var halfOpen: UInt32
         /// The interface's own address: frames to another one (flooded by a bridge) are left alone. Nil: no check.
         public var interfaceAddress: MACAddress?
+        /// Two-armed: the interface by which frames leave, and its address. Nil: the one that they came in on.
+        public var leaving: (index: UInt32, address: MACAddress)?
 
         public init(
             flows: UInt32 = UInt32(BATON_DEFAULT_FLOWS), halfOpen: UInt32 = UInt32(BATON_DEFAULT_HALF_OPEN),
-            interfaceAddress: MACAddress?
+            interfaceAddress: MACAddress?, leaving: (index: UInt32, address: MACAddress)? = nil
         ) {
             self.flows = flows
             self.halfOpen = halfOpen
             self.interfaceAddress = interfaceAddress
+            self.leaving = leaving
         }
     }
 
@@ -127,6 +135,14 @@ public struct DirectorPlane: Sendable {
         try services.put(key, service)
     }
 
+    /// Writes a service under its number and under each of its single ports.
+    ///
+    /// One after the other: for a moment some ports go by the new plan, some by the one before, which both stand.
+    public func setService(_ service: baton_service, singlePorts keys: [baton_service_key]) throws(BPFError) {
+        try setService(baton_service_key(number: service.id), service)
+        for key in keys { try setService(key, service) }
+    }
+
     /// Writes a table from a place on, a multiple of BATON_PLAN_ROW; the rest of its last row becomes BATON_NO_SLOT.
     public func putTable(_ slots: [UInt16], from place: UInt32 = 0) throws(BPFError) {
         let row = Int(BATON_PLAN_ROW)
@@ -147,6 +163,10 @@ public struct DirectorPlane: Sendable {
         if let address = configuration.interfaceAddress {
             try object.setConstant("interface_address", address.contract)
         }
+        if let leaving = configuration.leaving {
+            try object.setConstant("leaving_interface", leaving.index)
+            try object.setConstant("leaving_address", leaving.address.contract)
+        }
         return object
     }
 
@@ -157,6 +177,8 @@ public struct DirectorPlane: Sendable {
         slotCopies = try object.map("slot_copies")
         copyCounters = try object.counters("copy_counters")
         services = try object.map("services")
+        portRanges = try object.map("port_ranges")
+        fragmented = try object.map("fragmented")
         flows = try object.map("flows")
         halfOpen = try object.map("half_open")
         flowLimits = try object.map("flow_limits")

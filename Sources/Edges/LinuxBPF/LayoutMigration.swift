@@ -8,15 +8,27 @@ public struct MapChange: Sendable {
     public var valueBytes: Int
     /// The programs write to it too: what they add before they are exchanged is copied afterwards.
     public var isWrittenByPrograms: Bool
-    public var convert: @Sendable (RawEntries) -> RawEntries
+    /// The maps that `convert` wants to see beside this one, as they are in the oldest layout that it comes from.
+    public var reads: Set<String>
+    public var convert: @Sendable (RawEntries, _ others: [String: RawEntries]) -> RawEntries
 
     public init(
         keyBytes: Int, valueBytes: Int, isWrittenByPrograms: Bool = false,
         convert: @escaping @Sendable (RawEntries) -> RawEntries
     ) {
+        self.init(keyBytes: keyBytes, valueBytes: valueBytes, isWrittenByPrograms: isWrittenByPrograms, reads: []) {
+            entries, _ in convert(entries)
+        }
+    }
+
+    public init(
+        keyBytes: Int, valueBytes: Int, isWrittenByPrograms: Bool = false, reads: Set<String>,
+        convert: @escaping @Sendable (RawEntries, _ others: [String: RawEntries]) -> RawEntries
+    ) {
         self.keyBytes = keyBytes
         self.valueBytes = valueBytes
         self.isWrittenByPrograms = isWrittenByPrograms
+        self.reads = reads
         self.convert = convert
     }
 
@@ -25,7 +37,8 @@ public struct MapChange: Sendable {
         var both = self
         let (first, second) = (convert, next.convert)
         both.isWrittenByPrograms = isWrittenByPrograms || next.isWrittenByPrograms
-        both.convert = { second(first($0)) }
+        both.reads.formUnion(next.reads)
+        both.convert = { second(first($0, $1), $1) }
         return both
     }
 }
@@ -73,10 +86,12 @@ struct ConvertedMap {
     let former: RawMap
     let present: RawMap
     let change: MapChange
+    /// What `change` reads, as it was when the map was converted.
+    let others: [String: RawEntries]
 
     func copy(mode: BPFPutMode) throws(BPFError) {
         let entries = try former.entries()
-        try present.put(change.convert(entries), mode: mode)
+        try present.put(change.convert(entries, others), mode: mode)
     }
 }
 

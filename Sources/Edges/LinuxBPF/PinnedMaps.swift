@@ -97,7 +97,11 @@ extension BPFObjectHandle {
             if let change = step.changes[name], let former {
                 guard Int(former.shape.keyBytes) == change.keyBytes, Int(former.shape.valueBytes) == change.valueBytes
                 else { throw refusal(former.name, "it has \(former.shape), as no layout that is known") }
-                let map = ConvertedMap(former: former, present: present, change: change)
+                var others: [String: RawEntries] = [:]
+                for other in change.reads.sorted() {
+                    others[other] = try RawMap.pinned(at: folder + "/" + other)?.entries()
+                }
+                let map = ConvertedMap(former: former, present: present, change: change, others: others)
                 try map.copy(mode: .any)
                 converted.append(map)
             }

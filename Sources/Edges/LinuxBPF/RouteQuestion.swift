@@ -12,6 +12,8 @@ public struct RouteQuestion: Hashable, Sendable {
         case acknowledgment
         /// An acknowledgment with one byte.
         case data
+        /// Of UDP, with one byte.
+        case datagram
     }
 
     public var client: Endpoint
@@ -27,22 +29,29 @@ public struct RouteQuestion: Hashable, Sendable {
         self.kind = kind
     }
 
-    /// Ethernet, IPv4 or IPv6, TCP, and behind it, as an Ethernet trailer, room for the answer.
-    func frame(to destination: MACAddress) -> [UInt8] {
+    private var segment: [UInt8] {
         let payload: [UInt8] = kind == .data ? [0] : []
         let flags: UInt8 = kind == .syn ? 0x02 : kind == .data ? 0x18 : 0x10
-        let tcp =
-            Self.word(client.port) + Self.word(service.port) + [0, 0, 0, 1] + Self.double(kind == .syn ? 0 : acknowledgment)
-            + [5 << 4, flags] + Self.word(65535) + [0, 0, 0, 0] + payload
+        return Self.word(client.port) + Self.word(service.port) + [0, 0, 0, 1]
+            + Self.double(kind == .syn ? 0 : acknowledgment) + [5 << 4, flags] + Self.word(65535) + [0, 0, 0, 0] + payload
+    }
+
+    private var datagram: [UInt8] {
+        Self.word(client.port) + Self.word(service.port) + Self.word(9) + [0, 0, 0]
+    }
+
+    /// Ethernet, IPv4 or IPv6, TCP or UDP, and behind it, as an Ethernet trailer, room for the answer.
+    func frame(to destination: MACAddress) -> [UInt8] {
+        let (transport, number) = kind == .datagram ? (datagram, UInt8(17)) : (segment, UInt8(6))
         var frame = destination.bytes + [0x02, 0, 0, 0, 0, 1]
         if service.address.isIPv4 {
-            frame += [0x08, 0x00, 0x45, 0] + Self.word(UInt16(20 + tcp.count)) + [0, 0, 0x40, 0, 64, 6, 0, 0]
+            frame += [0x08, 0x00, 0x45, 0] + Self.word(UInt16(20 + transport.count)) + [0, 0, 0x40, 0, 64, number, 0, 0]
             frame += client.address.bytes.suffix(4) + service.address.bytes.suffix(4)
         } else {
-            frame += [0x86, 0xdd, 0x60, 0, 0, 0] + Self.word(UInt16(tcp.count)) + [6, 64]
+            frame += [0x86, 0xdd, 0x60, 0, 0, 0] + Self.word(UInt16(transport.count)) + [number, 64]
             frame += client.address.bytes + service.address.bytes
         }
-        frame += tcp
+        frame += transport
         let size = Int(BATON_ANSWER_OFFSET) + MemoryLayout<baton_answer>.size
         return frame + [UInt8](repeating: 0, count: max(0, size - frame.count))
     }

@@ -17,6 +17,15 @@ public struct NetworkInterface: Hashable, Sendable {
 
     /// The primary IPv4 address.
     public var ipv4: IPAddress? { addresses.first { $0.address.isIPv4 }?.address }
+
+    /// Where other machines of the cluster find this one: the primary IPv4 address or, without any, the first IPv6 address
+    /// that is neither link-local (fe80::/10) nor, as a VIP is, a host's alone.
+    public var controlAddress: IPAddress? {
+        ipv4
+            ?? addresses.first { entry in
+                !entry.address.isIPv4 && entry.prefixLength < 128 && entry.address.high >> 54 != 0xfe80 >> 6
+            }?.address
+    }
 }
 
 /// An address of an interface.

@@ -46,8 +46,8 @@ final class AgentHost {
         sysctls = SysctlChanges(memory: SysctlMemory(path: configuration.socket + ".sysctl"))
         addresses = try AddressManager()
         interface = try addresses.interface(named: configuration.interface)
-        guard let address = interface.ipv4 else {
-            throw AgentFailure("interface \(configuration.interface) has no IPv4 address; give it one")
+        guard let address = interface.controlAddress else {
+            throw AgentFailure("interface \(configuration.interface) has no address; give it one, of IPv4 or IPv6")
         }
         self.address = address
         sockets = try SocketTable()

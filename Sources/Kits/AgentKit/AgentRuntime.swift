@@ -158,7 +158,7 @@ final class AgentRuntime: @unchecked Sendable {
         case .services(let new):
             services = new
             try host.setServices(new)
-            checks?.set(new.map { ($0.name, $0.endpoint, configuration.check(of: $0.name)) })
+            checks?.set(new.map { ($0.name, $0.endpoint, check(of: $0)) })
         case .lookForListener(let name): look(for: name)
         case .readopt(let name):
             for service in services where service.name == name { host.mailbox.post(.readopt(service.endpoint)) }
@@ -186,6 +186,13 @@ final class AgentRuntime: @unchecked Sendable {
     private func look(for name: String) {
         guard let service = services.first(where: { $0.name == name }), host.hasListener(service.endpoint) else { return }
         loop.execute { [weak self] in self?.handle(.listenerFound(service: name)) }
+    }
+
+    /// A service that is forwarded only (UDP, several ports) has no port of its own to be asked at.
+    private func check(of service: ServiceDescription) -> Configuration.AgentConfiguration.Check {
+        var check = configuration.check(of: service.name)
+        if service.endpoint.port == 0 { check.kind = .none }
+        return check
     }
 
     private func schedule(_ instant: Instant) {

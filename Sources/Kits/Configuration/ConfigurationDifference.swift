@@ -135,7 +135,7 @@ extension ConfigurationChange: CustomStringConvertible {
     public var description: String {
         switch self {
         case .serviceAdded(let service): "+ service \(service.name): \(Self.keys(service, .init(name: "", address: service.address)))"
-        case .serviceRemoved(let service): "- service \(service.name): \(service.address)"
+        case .serviceRemoved(let service): "- service \(service.name): \(service.addressText)"
         case .serviceEdited(let name, let keys): "~ service \(name): \(Self.text(keys))"
         case .serverAdded(let server): "+ server \(server.name): \(Self.keys(server, .init(name: "", address: server.address)))"
         case .serverRemoved(let server): "- server \(server.name): \(server.address)"

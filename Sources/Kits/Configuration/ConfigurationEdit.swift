@@ -22,7 +22,7 @@ public struct ConfigurationEdit: Hashable, Sendable {
 
     public var kind: Kind
     public var verb: Verb
-    /// The entry's name, or its address; to edit all of them, an asterisk.
+    /// The entry's name, or its address, with `/udp` behind that of such a service; to edit all of them, an asterisk.
     public var target: String
     /// In order.
     public var settings: [Setting]
@@ -50,7 +50,7 @@ public struct ConfigurationEdit: Hashable, Sendable {
     public func applied(to tree: ConfigurationTree) throws(ConfigurationEditError) -> ConfigurationTree {
         var tree = tree
         var entries = tree[kind.list]?.elements ?? []
-        let place = entries.firstIndex { $0["name"]?.text == target || $0["address"]?.text == target }
+        let place = entries.firstIndex { $0["name"]?.text == target || Self.address($0) == target }
         switch verb {
         case .add:
             guard place == nil else { throw ConfigurationEditError("there is a \(kind.rawValue) \(target) already") }
@@ -68,6 +68,11 @@ public struct ConfigurationEdit: Hashable, Sendable {
         }
         tree[kind.list] = .list(entries)
         return tree
+    }
+
+    /// TCP and UDP may have one address.
+    private static func address(_ entry: ConfigurationTree) -> String? {
+        entry["address"]?.text.map { entry["protocol"]?.text == "udp" ? $0 + "/udp" : $0 }
     }
 
     private func unknown(_ entries: [ConfigurationTree]) -> ConfigurationEditError {

@@ -115,6 +115,9 @@ extension DirectorConfiguration.Service: TreeStructure {
         switch property {
         case "policy": [.init("policy", policyTree)]
         case "policyOptions": []
+        case "address": ports == nil ? nil : [.init("address", .scalar("\(address.address)"))]
+        case "transport": [.init("protocol", .scalar(transport.rawValue))]
+        case "ports": ports.map { [.init("ports", $0.tree)] } ?? []
         case "http": replay == .http ? httpEntries : []
         case "rate": rate?.entries ?? []
         default: nil
@@ -144,6 +147,13 @@ extension DirectorConfiguration.Service: TreeStructure {
             return "\(bytes / factor)\(name)"
         }
         return "\(bytes)B"
+    }
+}
+
+extension ServicePorts {
+    fileprivate var tree: ConfigurationTree {
+        let words = ranges.map { ConfigurationTree.scalar(ServicePorts([$0]).description) }
+        return words.count == 1 ? words[0] : .list(words)
     }
 }
 

@@ -6,6 +6,10 @@ import Model
 public struct DirectorConfiguration: Hashable, Sendable {
     /// `interface`: the network interface whose frames are dispatched. Name of an interface; required.
     public var interface: String
+    /// `backend_interface`: two-armed: the interface by which frames leave for the back-ends, and where agents find the
+    /// director. Name of an interface other than `interface`; nil, the default: frames leave by the one that they came in
+    /// on.
+    public var backendInterface: String?
     /// `services`: what clients connect to. List of 1 to 256 entries; required. Names and addresses are distinct.
     public var services: [Service]
     /// `policies`: dispatch policies of others, shared objects that the director loads. List of absolute paths; default
@@ -42,6 +46,7 @@ public struct DirectorConfiguration: Hashable, Sendable {
 
     public init(
         interface: String,
+        backendInterface: String? = nil,
         services: [Service],
         policyFiles: [String] = [],
         backends: [Backend],
@@ -58,6 +63,7 @@ public struct DirectorConfiguration: Hashable, Sendable {
         logLevel: LogLevel = .info
     ) {
         self.interface = interface
+        self.backendInterface = backendInterface
         self.services = services
         self.policyFiles = policyFiles
         self.backends = backends
@@ -83,8 +89,14 @@ extension DirectorConfiguration {
     public struct Service: Hashable, Sendable {
         /// `name`: in logs, in batonctl and in the agents' configurations. 1 to 32 of `A-Za-z0-9._-`; required.
         public var name: String
-        /// `address`: VIP and port, such as `10.0.0.100:80`; required. Several services may share a VIP.
+        /// `address`: VIP and port, such as `10.0.0.100:80`, or with `ports` the VIP alone; required. Several services
+        /// may share a VIP. The port here is 0 with `ports`.
         public var address: Endpoint
+        /// `protocol`: `tcp` or `udp`; default `tcp`. Flows of UDP are forwarded only.
+        public var transport: TransportProtocol
+        /// `ports`: several ports as one service: a range, `all`, or a list of 1 to 16 ports and ranges; nil, the default:
+        /// the port of `address` alone. Such a service is forwarded only.
+        public var ports: ServicePorts?
         /// `policy`: the dispatch policy for new flows. Name of a module, or a mapping of `name` and the module's keys,
         /// as in `{name: mh, port: true}`; default `rr`.
         public var policy: String
@@ -102,7 +114,8 @@ extension DirectorConfiguration {
         /// `range_from`: from how many bytes of a body on `replay: http` regenerates only the rest of it. Size, or
         /// `off`; default 1MB.
         public var http: HTTPReplay
-        /// `forwarding`: which frames go to the whole group. Name of a module; default `selective`.
+        /// `forwarding`: which frames go to the whole group. Name of a module; default `selective`, and `owner`, the only
+        /// one, where flows are forwarded only.
         public var forwarding: String
         /// `timeouts`: how long its flows may be idle.
         public var timeouts: Timeouts
@@ -118,6 +131,8 @@ extension DirectorConfiguration {
         public init(
             name: String,
             address: Endpoint,
+            transport: TransportProtocol = .tcp,
+            ports: ServicePorts? = nil,
             policy: String = "rr",
             policyOptions: [String: Int] = [:],
             persistence: Persistence? = nil,
@@ -132,6 +147,8 @@ extension DirectorConfiguration {
         ) {
             self.name = name
             self.address = address
+            self.transport = transport
+            self.ports = ports
             self.policy = policy
             self.policyOptions = policyOptions
             self.persistence = persistence

@@ -40,13 +40,14 @@ extension DirectorConfiguration {
         loader: PolicyLoader
     ) -> DirectorConfiguration {
         let interface = root.required("interface", .interface(existing: interfaces)) ?? ""
+        let backendInterface = BackendInterface.read(root, besides: interface, existing: interfaces)
         var modules = modules
         let policyFiles = PolicyReading.files(root, into: &modules, loader: loader)
         let services = root.list(
             "services",
             isRequired: true,
             limit: Limits.services,
-            keys: "name, address, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
+            keys: "name, address, protocol, ports, policy, persistence, replay, forwarding, checks, sorry, rate and burst"
         ) { Service(entry: $0, modules: modules) }
         let backends = root.list(
             "backends",
@@ -56,6 +57,7 @@ extension DirectorConfiguration {
         ) { Backend(entry: $0) }
         let configuration = DirectorConfiguration(
             interface: interface,
+            backendInterface: backendInterface,
             services: services,
             policyFiles: policyFiles,
             backends: backends,
@@ -96,10 +98,7 @@ extension DirectorConfiguration {
             services.enumerated().map { ("services[\($0)].name", $1.name) },
             expected: "a name that no other service has"
         )
-        reader.requireDistinct(
-            services.enumerated().map { ("services[\($0)].address", $1.address) },
-            expected: "an address and port that no other service has"
-        )
+        PortReading.checkOverlaps(reader, services: services)
         reader.requireDistinct(
             backends.enumerated().map { ("backends[\($0)].name", $1.name) },
             expected: "a name that no other back-end has"
@@ -149,19 +148,23 @@ extension Reader {
 extension DirectorConfiguration.Service {
     fileprivate init(entry: Section, modules: ModuleNames) {
         let name = entry.required("name", .name)
-        let address = entry.required("address", .endpoint(.lan, example: "10.0.0.100:80"))
+        let place = PortReading.read(entry)
         let (policy, options) = PolicyReading.read(entry, modules: modules)
         let replay = entry.value("replay", .replay, default: .none)
         let http = HTTPReplay(entry: entry, replay: replay)
         let forwarding = entry.value(
             "forwarding",
             .oneOf(modules.forwarding, what: "a forwarding module"),
-            default: "selective"
+            default: place.isForwardedOnly ? "owner" : "selective"
         )
-        let endpoint = address ?? Endpoint(address: IPAddress(ipv4: 0), port: 0)
+        PortReading.checkForwardedOnly(entry, place, replay: replay, forwarding: forwarding)
+        let checks = DirectorCheckReading.read(entry)
+        PortReading.checkPorts(entry, place, checks)
         self.init(
             name: name ?? "",
-            address: endpoint,
+            address: place.address,
+            transport: place.transport,
+            ports: place.ports,
             policy: policy,
             policyOptions: options,
             persistence: entry.optionalSection("persistence", keys: "timeout, netmask and netmask_ipv6") {
@@ -174,7 +177,7 @@ extension DirectorConfiguration.Service {
                 DirectorConfiguration.Timeouts(section: $0)
             },
             resetOnTimeout: entry.value("reset_on_timeout", .flag, default: false),
-            checks: DirectorCheckReading.read(entry),
+            checks: checks,
             sorry: entry.optional("sorry", .name),
             rate: DirectorConfiguration.Rate.read(entry, default: nil)
         )

@@ -99,6 +99,11 @@ final class Section {
         pairs.contains { $0.key == key && $0.value.mapping != nil }
     }
 
+    /// Whether a key stands there; that alone does not make it known.
+    func stands(_ key: String) -> Bool {
+        pairs.contains { $0.key == key }
+    }
+
     /// Whether a list stands below a key.
     func isList(_ key: String) -> Bool {
         pairs.contains { $0.key == key && $0.value.sequence != nil }

@@ -8,7 +8,7 @@ extension DirectorConfiguration {
         public var tcp: Interval
         /// `tcpfin`: one whose client has sent FIN or RST. Duration 2s...24h; default 2m.
         public var tcpfin: Interval
-        /// `udp`: Duration 2s...24h; default 5m.
+        /// `udp`: a flow of UDP; the datagram after that opens a new one. Duration 2s...24h; default 5m.
         public var udp: Interval
         /// `handshake`: a SYN that nothing has followed. Duration 2s...10m; default 1m.
         public var handshake: Interval

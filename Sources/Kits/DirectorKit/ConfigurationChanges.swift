@@ -97,7 +97,7 @@ extension DirectorRuntime {
 
     /// Whether the director's own checks try the same at the same places; those that do go on as they are.
     private static func checksDiffer(_ old: DirectorConfiguration, _ new: DirectorConfiguration) -> Bool {
-        old.services.map(\.name) != new.services.map(\.name) || old.services.map(\.address) != new.services.map(\.address)
+        old.services.map(\.name) != new.services.map(\.name) || old.services.map(\.place) != new.services.map(\.place)
             || old.services.map(\.checks) != new.services.map(\.checks)
             || old.backends.map(\.name) != new.backends.map(\.name)
             || old.backends.map(\.address) != new.backends.map(\.address)
@@ -110,7 +110,7 @@ extension DirectorRuntime {
                 try perform(.plan(id, plan))
             } else if let number = forwardingNumber(of: service) {
                 // After a restart the old plan is in force until the back-ends are back.
-                try host.setForwarding(number, at: service.address)
+                try host.setForwarding(number, of: service)
                 try host.publishLimits(of: id, sorry: nil)
             }
         }

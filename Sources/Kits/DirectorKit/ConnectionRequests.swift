@@ -24,7 +24,7 @@ extension DirectorRuntime {
         }
         var names = ConnectionNames(services: [:], servers: [:], addresses: [:])
         for (service, id) in zip(configuration.services, host.serviceIDs) {
-            names.services[id.rawValue] = (service.address, FlowTimeouts(service))
+            names.services[id.rawValue] = (service.address.address, FlowTimeouts(service))
         }
         names.servers = machine.slotHolders
         for backend in configuration.backends { names.addresses[backend.name] = "\(backend.address)" }
@@ -44,7 +44,7 @@ extension DirectorRuntime {
 
 /// What flows are called, as it was when they were asked for.
 private struct ConnectionNames: Sendable {
-    var services: [UInt16: (address: Endpoint, timeouts: FlowTimeouts)]
+    var services: [UInt16: (address: IPAddress, timeouts: FlowTimeouts)]
     /// By slot.
     var servers: [Int: String]
     /// By server.
@@ -56,14 +56,14 @@ private struct ConnectionNames: Sendable {
         let idle = now - Instant(nanoseconds: min(flow.last_seen_ns, now.nanoseconds))
         let limit = service?.timeouts.limit(of: phase)
         let server = servers[Int(flow.slot)]
-        let port = service.map { ":\($0.address.port)" } ?? ""
+        let port = ":\(key.servicePort)"
         return ConnectionList.Connection(
-            protocol: key.protocol == 17 ? "UDP" : "TCP",
+            protocol: key.protocol == TransportProtocol.udp.number ? "UDP" : "TCP",
             expireS: limit.map { Double(max($0 - idle, .zero).nanoseconds) / 1e9 } ?? 0,
             idleS: Double(idle.nanoseconds) / 1e9,
             state: phase.name,
             source: "\(Endpoint(address: key.clientAddress, port: key.clientPort))",
-            virtual: service.map { "\($0.address)" } ?? "?",
+            virtual: service.map { "\(Endpoint(address: $0.address, port: key.servicePort))" } ?? "?",
             destination: server.flatMap { addresses[$0] }.map { $0.contains(":") ? "[\($0)]\(port)" : $0 + port },
             server: server,
             slot: Int(flow.slot)

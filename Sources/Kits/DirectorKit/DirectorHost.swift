@@ -13,6 +13,7 @@ import Wire
 ///
 /// Belongs to the control thread.
 final class DirectorHost {
+    /// Where agents find the director: of the interface that faces them.
     let address: IPAddress
     let interface: NetworkInterface
     let plane: DirectorPlane
@@ -25,7 +26,7 @@ final class DirectorHost {
     /// The numbers of the configured services, in their order.
     var serviceIDs: [ServiceID] = []
     /// A service keeps the number that it has in the pinned maps, also when it is away for a while: flow keys hold it.
-    var numbers: [Endpoint: ServiceID] = [:]
+    var numbers: [ServicePlace: ServiceID] = [:]
     /// Where the search for a free number begins.
     var nextNumber: UInt16 = 0
     /// VIPs that this run has put on the interface, and those that it has told the network of.
@@ -47,10 +48,13 @@ final class DirectorHost {
         self.configuration = configuration
         self.logger = logger
         try Privilege.requireRoot(for: "run baton-director")
-        addresses = try AddressManager()
+        let addresses = try AddressManager()
+        self.addresses = addresses
         interface = try addresses.interface(named: configuration.interface)
-        guard let address = interface.ipv4 else {
-            throw DirectorFailure("interface \(configuration.interface) has no IPv4 address; give it one")
+        let leaving = try configuration.backendInterface.map { try addresses.interface(named: $0) }
+        let facing = leaving ?? interface
+        guard let address = facing.controlAddress else {
+            throw DirectorFailure("interface \(facing.name) has no address; give it one, of IPv4 or IPv6")
         }
         self.address = address
         try BPFFileSystem.prepare(folder: configuration.state)
@@ -63,7 +67,7 @@ final class DirectorHost {
         let start = try DirectorPlane.start(
             DirectorPlane.Configuration(
                 flows: UInt32(configuration.flows.size), halfOpen: UInt32(configuration.flows.halfOpen),
-                interfaceAddress: interface.address),
+                interfaceAddress: interface.address, leaving: leaving.map { ($0.index, $0.address) }),
             interface: interface.index,
             pins: configuration.state,
             modes: attachModes
@@ -103,10 +107,10 @@ final class DirectorHost {
     }
 
     /// Changes how a service is forwarded from the next frame on; one without a plan yet has no frames either.
-    func setForwarding(_ number: UInt8, at endpoint: Endpoint) throws {
-        let key = baton_service_key(address: endpoint.address, port: endpoint.port)
-        guard var value = try plane.services.get(key), value.forwarding != number else { return }
+    func setForwarding(_ number: UInt8, of service: Configuration.DirectorConfiguration.Service) throws {
+        let keys = service.singlePortKeys
+        guard let key = keys.first, var value = try plane.services.get(key), value.forwarding != number else { return }
         value.forwarding = number
-        try plane.setService(key, value)
+        try plane.setService(value, singlePorts: keys)
     }
 }

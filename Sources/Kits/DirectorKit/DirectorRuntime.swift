@@ -138,7 +138,7 @@ final class DirectorRuntime: @unchecked Sendable {
             let description = ServiceDescription(
                 id: id,
                 name: service.name,
-                endpoint: service.address,
+                endpoint: service.agentEndpoint,
                 replay: service.replay,
                 http: service.http
             )
@@ -219,7 +219,7 @@ final class DirectorRuntime: @unchecked Sendable {
         case .publish(let publication): try host.publish(publication)
         case .plan(let service, let plan):
             guard let entry = host.service(service) else { return }
-            try host.publish(plan, of: service, at: entry.address, forwarding: forwardingNumber(of: entry) ?? 2)
+            try host.publish(plan, of: service, forwarding: forwardingNumber(of: entry) ?? 2)
         case .fenceCommand(let name, let slot, let address): runFenceCommand(name, slot, address)
         case .timer(let instant): schedule(instant)
         case .log(let event): event.log(to: logger)

@@ -11,40 +11,57 @@ extension DirectorHost {
     /// At the start: services of the pinned maps keep their numbers, for the keys of their flows hold them; and what is
     /// configured no more is forgotten by the data plane.
     func adoptPinnedServices() throws {
-        for entry in try plane.services.entries() {
-            let endpoint = Self.endpoint(entry.key)
-            if configuration.services.contains(where: { $0.address == endpoint }) {
-                numbers[endpoint] = ServiceID(rawValue: entry.value.id)
-                keep(entry.value)
-            } else {
-                try plane.services.delete(entry.key)
-            }
+        var pinned = try PinnedServices(plane)
+        for service in configuration.services {
+            if let number = pinned.take(service) { numbers[service.place] = ServiceID(rawValue: number) }
         }
+        for value in try pinned.forgetOthers(plane, keeping: numbered) { keep(value) }
         try adopt(configuration)
+        try publishRanges()
     }
 
     /// Numbers for the services of a configuration, which becomes the host's own.
     ///
-    /// A service keeps its number, also when it comes back after a while; a new one gets that which was free longest: what
-    /// is on its way of another service, such as a heartbeat, must not be taken for its own.
+    /// A service keeps its number, also when it comes back after a while, or gets other ports beside some that it has; a
+    /// new one gets that which was free longest: what is on its way of another service, such as a heartbeat, must not be
+    /// taken for its own.
     func adopt(_ new: Configuration.DirectorConfiguration) throws {
-        for service in new.services where numbers[service.address] == nil {
-            numbers[service.address] = try freeNumber(besides: Set(new.services.map(\.address)))
+        let places = Set(new.services.map(\.place))
+        for service in new.services where numbers[service.place] == nil {
+            let former = configuration.services.first {
+                !places.contains($0.place) && $0.sharesPort(with: service) && numbers[$0.place] != nil
+            }
+            let inherited = former.flatMap { numbers.removeValue(forKey: $0.place) }
+            numbers[service.place] = try inherited ?? freeNumber(besides: places)
         }
-        serviceIDs = new.services.map { numbers[$0.address] ?? ServiceID(rawValue: 0) }
+        serviceIDs = new.services.map { numbers[$0.place] ?? ServiceID(rawValue: 0) }
         configuration = new
     }
 
-    private func freeNumber(besides endpoints: Set<Endpoint>) throws -> ServiceID {
+    /// The configured services that have a number.
+    private var numbered: [(Configuration.DirectorConfiguration.Service, ServiceID)] {
+        configuration.services.compactMap { service in numbers[service.place].map { (service, $0) } }
+    }
+
+    /// Which ports of ranges are whose; a single port needs no more than its entry.
+    private func publishRanges() throws {
+        let ranges = PortRanges(numbered)
+        for (key, value) in ranges.values { try plane.portRanges.put(key, value) }
+        for entry in try plane.portRanges.entries() where !ranges.contains(entry.key) {
+            try plane.portRanges.delete(entry.key)
+        }
+    }
+
+    private func freeNumber(besides places: Set<ServicePlace>) throws -> ServiceID {
         let count = UInt16(Limits.services)
         let used = Set(numbers.values)
-        let inUse = Set(endpoints.union(configuration.services.map(\.address)).compactMap { numbers[$0] })
+        let inUse = Set(places.union(configuration.services.map(\.place)).compactMap { numbers[$0] })
         let order = (0..<count).map { ServiceID(rawValue: (nextNumber + $0) % count) }
         // One of a service that is gone is forgotten only when there is no other.
         guard let id = order.first(where: { !used.contains($0) }) ?? order.first(where: { !inUse.contains($0) }) else {
             throw DirectorFailure("no number for another service: \(count) are in use; apply the change in two parts")
         }
-        for (endpoint, number) in numbers where number == id { numbers[endpoint] = nil }
+        for (place, number) in numbers where number == id { numbers[place] = nil }
         nextNumber = (id.rawValue + 1) % count
         secrets[id] = UInt32(truncatingIfNeeded: try Randomness.number())
         // The number may have been another service's.
@@ -57,14 +74,17 @@ extension DirectorHost {
     /// Takes the services that are configured no more out of the data plane, and VIPs that have none any more off the
     /// interface, as far as this run has put them there.
     func dropFormerServices() throws {
-        let wanted = Set(configuration.services.map(\.address))
-        for vip in addedVIPs.subtracting(wanted.map(\.address)).sorted() {
+        let vips = Set(configuration.services.map(\.address.address))
+        for vip in addedVIPs.subtracting(vips).sorted() {
             _ = try addresses.remove(vip, from: configuration.interface)
             addedVIPs.remove(vip)
         }
-        for entry in try plane.services.entries() where !wanted.contains(Self.endpoint(entry.key)) {
+        try publishRanges()
+        let wanted = ServiceEntries(numbered)
+        for entry in try plane.services.entries() where !wanted.contains(entry.key, entry.value) {
             try plane.services.delete(entry.key)
             let id = ServiceID(rawValue: entry.value.id)
+            guard !serviceIDs.contains(id) else { continue }
             planRoom.keepNone(of: id.rawValue)
             formerStart[id] = nil
             planHalf[id] = nil
@@ -78,7 +98,11 @@ extension DirectorHost {
         let wanted = Set(configuration.services.map(\.address.address))
         for vip in wanted.subtracting(announcedVIPs).sorted() {
             if try addresses.add(vip, to: configuration.interface) { addedVIPs.insert(vip) }
-            if vip.isIPv4 { try ARPAnnouncer.announce(vip, on: configuration.interface) }
+            if vip.isIPv4 {
+                try ARPAnnouncer.announce(vip, on: configuration.interface)
+            } else {
+                try NeighbourAnnouncer.announce(vip, on: configuration.interface)
+            }
             announcedVIPs.insert(vip)
         }
         announcedVIPs.formIntersection(wanted)
@@ -99,9 +123,5 @@ extension DirectorHost {
         let start = Int(value.plan_offset) / row
         planRoom.reserve(start: start, count: (Int(value.plan_length) + row - 1) / row, for: value.id)
         formerStart[id] = start
-    }
-
-    private static func endpoint(_ key: baton_service_key) -> Endpoint {
-        Endpoint(address: IPAddress(contract: key.address), port: UInt16(bigEndian: key.port))
     }
 }

@@ -8,7 +8,7 @@ enum FlowPhase: Hashable, Sendable {
     case handshake, established, closing, udp
 
     init(_ key: baton_flow_key, _ flow: baton_flow) {
-        if key.protocol == 17 {
+        if key.protocol == TransportProtocol.udp.number {
             self = .udp
         } else if flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0 {
             self = .closing

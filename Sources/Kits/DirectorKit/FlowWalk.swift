@@ -105,7 +105,7 @@ enum FlowWalk {
             // One whose client has closed it is not idle but over.
             guard timeouts[Int(key.service)]?.reset == true, FlowPhase(key, flow) == .established else { continue }
             let client = Endpoint(address: key.clientAddress, port: key.clientPort)
-            let reset = FlowReset(client: client, service: ServiceID(rawValue: key.service))
+            let reset = FlowReset(client: client, service: ServiceID(rawValue: key.service), port: key.servicePort)
             resets.append(TimedOutFlow(slot: SlotID(rawValue: flow.slot), flow: reset))
         }
         return (UInt64(deleted.count), resets)
@@ -113,12 +113,13 @@ enum FlowWalk {
 
     /// What flows are called, as it was when the walk began.
     struct Names: Sendable {
-        var services: [Int: String]
+        /// The VIPs of services by number.
+        var services: [Int: IPAddress]
         var owners: [Int: String]
 
         init(machine: DirectorMachine, host: DirectorHost) {
             services = [:]
-            for id in host.serviceIDs { services[Int(id.rawValue)] = host.service(id).map { "\($0.address)" } }
+            for id in host.serviceIDs { services[Int(id.rawValue)] = host.service(id)?.address.address }
             owners = machine.slotHolders
         }
     }
@@ -139,7 +140,7 @@ enum FlowWalk {
             list.flows.append(
                 FlowList.Flow(
                     client: "\(Endpoint(address: key.clientAddress, port: key.clientPort))",
-                    service: names.services[Int(key.service)] ?? "?",
+                    service: names.services[Int(key.service)].map { name(of: key, at: $0) } ?? "?",
                     slot: Int(flow.slot),
                     owner: names.owners[Int(flow.slot)],
                     state: isClosing ? "closing" : isEstablished ? "established" : "handshake",
@@ -150,5 +151,10 @@ enum FlowWalk {
         try plane.flows.forEach { key, flow in add(key, flow) }
         try plane.halfOpen.forEach { key, flow in add(key, flow) }
         return list
+    }
+
+    private static func name(of key: baton_flow_key, at vip: IPAddress) -> String {
+        let endpoint = Endpoint(address: vip, port: key.servicePort)
+        return key.protocol == TransportProtocol.udp.number ? "\(endpoint)/udp" : "\(endpoint)"
     }
 }

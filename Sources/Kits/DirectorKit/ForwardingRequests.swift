@@ -30,6 +30,10 @@ extension DirectorRuntime {
             let names = registry.forwarding.map(\.name).sorted().joined(separator: ", ")
             return .failure("no forwarding module \"\(method)\"; there are: \(names)")
         }
+        let service = configuration.services[index]
+        guard !service.isForwardedOnly || method == "owner" else {
+            return .failure("service \(name) (\(service.addressText)) is forwarded only: its method is owner")
+        }
         var new = configuration
         let former = new.services[index].forwarding
         new.services[index].forwarding = method

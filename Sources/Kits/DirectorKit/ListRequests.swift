@@ -117,8 +117,8 @@ extension ServiceList.Service {
         }
         self.init(
             name: service.name,
-            protocol: "TCP",
-            address: "\(service.address)",
+            protocol: service.transport.rawValue.uppercased(),
+            address: service.addressText,
             scheduler: service.policy,
             flags: service.listFlags,
             timeouts: ServiceList.Timeouts(service),

@@ -33,7 +33,7 @@ struct PlanPublication {
 
 extension DirectorHost {
     /// Writes table and candidates beside those in use, then points the service there.
-    func publish(_ plan: DispatchPlan, of service: ServiceID, at endpoint: Endpoint, forwarding: UInt8) throws {
+    func publish(_ plan: DispatchPlan, of service: ServiceID, forwarding: UInt8) throws {
         let publication = PlanPublication(plan)
         let row = Int(BATON_PLAN_ROW)
         let number = service.rawValue
@@ -55,13 +55,18 @@ extension DirectorHost {
         value.candidates = element
         value.cache_s = plan.cacheSeconds
         value.hash_secret = secrets[service] ?? 0
-        if let persistence = self.service(service)?.persistence {
+        let entry = self.service(service)
+        if let entry, entry.transport == .udp {
+            // The data plane counts in seconds: not less than was asked for.
+            value.idle_s = UInt32(clamping: (entry.timeouts.udp.nanoseconds + 999_999_999) / 1_000_000_000)
+        }
+        if let persistence = entry?.persistence {
             value.persistence_s = UInt32(clamping: persistence.timeout.nanoseconds / 1_000_000_000)
             value.persistence_bits = UInt8(clamping: 96 + persistence.netmask)
             value.persistence_bits_ipv6 = UInt8(clamping: persistence.netmaskIPv6)
         }
         try publishLimits(of: service, sorry: plan.sorry)
-        try plane.setService(baton_service_key(address: endpoint.address, port: endpoint.port), value)
+        try plane.setService(value, singlePorts: entry?.singlePortKeys ?? [])
         // The former table stays until the next one: a frame that is being looked at may still read it.
         if let former = formerStart[service] { planRoom.keepOnly(start, former, of: number) }
         formerStart[service] = start

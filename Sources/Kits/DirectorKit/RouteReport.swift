@@ -14,16 +14,18 @@ struct RouteReport {
     let runtime: DirectorRuntime
     let client: Endpoint
     let address: Endpoint
+    let transport: TransportProtocol
 
     func make() throws -> RouteAnswer {
-        let syn = try ask(.syn)
-        let known = try ask(.acknowledgment)
+        let isDatagram = transport == .udp
+        let syn = try ask(isDatagram ? .datagram : .syn)
+        let known = isDatagram ? syn : try ask(.acknowledgment)
         let isKnown = known.isExisting
         let flow = isKnown ? try flow(known) : nil
-        let chief = isKnown ? try ask(.acknowledgment, flow) : syn
+        let chief = isKnown && !isDatagram ? try ask(.acknowledgment, flow) : syn
         let goesOn = chief.verdict == .forwarded || chief.verdict == .copied
-        var ways = [way(.syn, syn)]
-        if isKnown { ways += [way(.acknowledgment, chief), way(.data, try ask(.data, flow))] }
+        var ways = [way(isDatagram ? .datagram : .syn, syn)]
+        if isKnown, !isDatagram { ways += [way(.acknowledgment, chief), way(.data, try ask(.data, flow))] }
         var answer = RouteAnswer(
             client: "\(client)", address: "\(address)", flow: !goesOn ? "none" : isKnown ? "existing" : "new",
             persistent: chief.isPersistent, ways: ways)
@@ -61,11 +63,14 @@ struct RouteReport {
     /// What the program has looked at but does not tell.
     private func flow(_ finding: RouteFinding) throws -> baton_flow? {
         guard let service = finding.service else { return nil }
-        let key = baton_flow_key(client: client.address, clientPort: client.port, service: service)
-        return try runtime.host.plane.flows.get(key)
+        let key = baton_flow_key(
+            client: client.address, clientPort: client.port, service: service, servicePort: address.port,
+            protocol: transport.number)
+        return try runtime.host.plane.flows.get(key) ?? runtime.host.plane.halfOpen.get(key)
     }
 
     private func state(_ flow: baton_flow) -> String {
+        if transport == .udp { return "udp" }
         if flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0 { return "closing" }
         return flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0 ? "established" : "handshake"
     }
@@ -98,7 +103,7 @@ struct RouteReport {
     }
 
     private func noService() -> String {
-        let all = runtime.configuration.services.map { "\($0.name) (\($0.address))" }.joined(separator: ", ")
+        let all = runtime.configuration.services.map { "\($0.name) (\($0.addressText))" }.joined(separator: ", ")
         return "no service is at \(address): such frames are left to this machine's own stack; there are: \(all)"
     }
 
@@ -138,10 +143,12 @@ struct RouteReport {
 extension DirectorRuntime {
     /// Carries out `route` with the arguments `client` and `service`.
     func answerRoute(_ arguments: [String: String]) -> AdminAnswer {
+        let transport = arguments["protocol"].flatMap(TransportProtocol.init) ?? .tcp
         guard let client = arguments["client"].flatMap(Endpoint.init), let service = arguments["service"].flatMap(Endpoint.init)
         else { return .failure("route takes a client and a service, each as ADDRESS:PORT or [ADDRESS]:PORT") }
         do {
-            return .encoding(try RouteReport(runtime: self, client: client, address: service).make())
+            let report = RouteReport(runtime: self, client: client, address: service, transport: transport)
+            return .encoding(try report.make())
         } catch {
             return .failure("\(error)")
         }

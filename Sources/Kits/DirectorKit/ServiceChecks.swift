@@ -38,7 +38,7 @@ final class ServiceChecks: Sendable {
             for check in service.checks {
                 let made = try check.make(service: service.name)
                 for backend in configuration.backends {
-                    let endpoint = Endpoint(address: backend.address, port: check.port ?? service.address.port)
+                    let endpoint = Endpoint(address: backend.address, port: check.port ?? service.firstPort)
                     let target = CheckTarget(service: service.name, backend: backend.name, endpoint: endpoint)
                     items.append(
                         HealthMonitor.Item(

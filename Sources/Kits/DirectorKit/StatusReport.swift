@@ -95,7 +95,7 @@ struct StatusReport {
             let copies = (try? runtime.host.plane.copyCounters.sum(UInt32(id.rawValue))) ?? [0, 0]
             return DirectorStatus.Service(
                 name: service.name,
-                address: "\(service.address)",
+                address: service.addressText,
                 policy: service.policyText,
                 replay: service.replay.name,
                 forwarding: service.forwarding,
@@ -112,7 +112,7 @@ struct StatusReport {
 
     private static let counterNames = [
         "frames", "to_owner", "to_group", "new_flows", "no_backend", "no_flow", "malformed", "fragments", "not_ours",
-        "slot_down", "table_full",
+        "slot_down", "table_full", "errors_forwarded", "fragments_forwarded",
     ]
 
     private func counters() -> [String: UInt64] {

@@ -7,12 +7,13 @@ struct DaemonConfiguration {
 
     var director: String {
         let vip = LabPlan.virtualAddress
-        var services = [(name: "web", address: "\(vip):\(LabPlan.port)", replay: options.replay)]
+        var services: [(name: String, address: String, replay: String)] = []
+        if !options.ipv6Only { services.append(("web", "\(vip):\(LabPlan.port)", options.replay)) }
         if options.ipv6 {
             services.append(("web6", "\"[\(LabPlan.virtualAddress6)]:\(LabPlan.port)\"", options.replay))
         }
         services += options.extraServices.map { ($0.name, "\(vip):\($0.port)", $0.replay) }
-        var lines = ["interface: eth0", "services:"]
+        var lines = ["interface: eth0"] + (options.twoArmed ? ["backend_interface: eth1"] : []) + ["services:"]
         for service in services {
             lines += [
                 "  - name: \(service.name)",
@@ -23,9 +24,10 @@ struct DaemonConfiguration {
             ]
             if ["web", "web6"].contains(service.name) { lines += options.serviceSettings.map { "    " + $0 } }
         }
+        lines += options.serviceLines
         lines.append("backends:")
         for (index, node) in plan.webNodes.enumerated() {
-            lines += ["  - name: \(node)", "    address: \(plan.address(of: node)?.description ?? "")"]
+            lines += ["  - name: \(node)", "    address: \(address(of: node))"]
             if index < options.backendSettings.count { lines += options.backendSettings[index].map { "    " + $0 } }
             if index < options.weights.count { lines.append("    weight: \(options.weights[index])") }
         }
@@ -44,11 +46,15 @@ struct DaemonConfiguration {
         return lines.joined(separator: "\n") + "\n"
     }
 
+    private func address(of node: String) -> String {
+        (options.ipv6Only ? plan.address6(of: node) : plan.address(of: node))?.description ?? ""
+    }
+
     func agent(_ node: String) -> String {
         """
         interface: eth0
         name: \(node)
-        director: \(LabPlan.directorAddress)
+        director: \(address(of: "director"))
         state: \(plan.pins)/\(node)
         socket: \(plan.agentSocket(node))
         key: \(plan.key)

@@ -215,7 +215,8 @@ public final class Lab: Sendable {
     }
 
     func server(_ node: String) throws -> WebServer {
-        WebServer(plan: plan, node: node, webRoot: try webRoot(), kind: options.server, ipv6: options.ipv6)
+        WebServer(plan: plan, node: node, webRoot: try webRoot(), kind: options.server, ipv6: options.ipv6,
+            ports: options.webPorts)
     }
 }
 

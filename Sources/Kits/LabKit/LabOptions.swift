@@ -31,6 +31,16 @@ public struct LabOptions: Sendable {
     public var extraServices: [ExtraService] = []
     /// Whether the lab has IPv6 too: addresses, routes, and a second service `web6` at `LabPlan.virtualAddress6`.
     public var ipv6 = false
+    /// Whether such a lab has no IPv4 at all: then `web6` is the one service, and control goes over IPv6.
+    public var ipv6Only = false
+    /// More entries of the director's `services`, as lines of YAML.
+    public var serviceLines: [String] = []
+    /// More TCP ports at which nginx serves the same as at port 80.
+    public var webPorts: [UInt16] = []
+    /// The MTU of every link in bytes.
+    public var mtu = 1500
+    /// Whether the director has an interface of its own for the back-ends, eth1 beside eth0.
+    public var twoArmed = false
     /// The largest receive buffer of the client's TCP in bytes (`tcp_rmem`, third number).
     ///
     /// Small on purpose: a rate-limited client whose buffer holds a second of the download would not notice a stall.
@@ -59,6 +69,8 @@ public struct LabOptions: Sendable {
     }
 
     func validate() throws {
+        guard ipv6 || !ipv6Only else { throw LabError.invalid("a lab with IPv6 alone has to have IPv6") }
+        guard !(ipv6 && twoArmed) else { throw LabError.invalid("a two-armed lab has no IPv6") }
         guard (1...60).contains(backends) else { throw LabError.invalid("--backends \(backends): from 1 to 60") }
         guard (1...16_000_000_000).contains(fileSize) else {
             throw LabError.invalid("size of \(fileSize) bytes: from 1 byte to 16 GB")

@@ -26,6 +26,7 @@ struct Topology {
         try configure("client", ["net.ipv4.tcp_rmem=4096 131072 \(max(131072, options.clientReceiveBuffer))"])
         progress("director: \(LabPlan.directorAddress), virtual address \(LabPlan.virtualAddress)")
         try attach("director", bridged: true)
+        if options.twoArmed { try attachClientSide() }
         try prepareForXDP()
         for node in plan.webNodes {
             progress("\(node): \(plan.address(of: node)?.description ?? "")")
@@ -71,21 +72,41 @@ struct Topology {
     /// A veth: `eth0` in the node; in the router a port with the node's name.
     private func attach(_ node: String, bridged: Bool) throws {
         guard let address = plan.address(of: node) else { throw LabError.invalid("no node named \(node)") }
-        try require([
-            "ip", "link", "add", "eth0", "netns", plan.namespace(node), "type", "veth",
-            "peer", "name", node, "netns", plan.namespace("router"),
-        ])
+        let (own, port) = options.twoArmed && node == "director" ? ("eth1", directorLANPort) : ("eth0", node)
+        try link(node, own, port)
         if bridged {
-            try require(ip("router", "link", "set", node, "master", "br0"))
+            try require(ip("router", "link", "set", port, "master", "br0"))
         } else {
             try require(ip("router", "address", "add", "\(LabPlan.clientGateway)/24", "dev", node))
         }
-        try require(ip("router", "link", "set", node, "up"))
-        try require(ip(node, "address", "add", "\(address)/24", "dev", "eth0"))
-        try require(ip(node, "link", "set", "eth0", "up"))
+        try require(ip("router", "link", "set", port, "up"))
+        try require(ip(node, "link", "set", own, "up"))
         let gateway = bridged ? LabPlan.routerAddress : LabPlan.clientGateway
-        try require(ip(node, "route", "add", "default", "via", gateway.description))
+        if !options.ipv6Only {
+            try require(ip(node, "address", "add", "\(address)/24", "dev", own))
+            try require(ip(node, "route", "add", "default", "via", gateway.description))
+        }
         try attach6(node, bridged: bridged)
+    }
+
+    private func link(_ node: String, _ own: String, _ port: String) throws {
+        let size = ["mtu", "\(options.mtu)"]
+        try require(
+            ["ip", "link", "add", own, "netns", plan.namespace(node)] + size + ["type", "veth", "peer", "name", port]
+                + ["netns", plan.namespace("router")] + size)
+    }
+
+    // MARK: Two-armed
+
+    /// The router's port of the director's eth1.
+    private var directorLANPort: String { "directorlan" }
+
+    /// The director's eth0: a link of its own, by which the router reaches the VIP and nothing else.
+    private func attachClientSide() throws {
+        try link("director", "eth0", "director")
+        try require(ip("router", "link", "set", "director", "up"))
+        try require(ip("director", "link", "set", "eth0", "up"))
+        try require(ip("router", "route", "add", "\(LabPlan.virtualAddress)/32", "dev", "director"))
     }
 
     /// What XDP_TX on a veth needs, which a real NIC does by itself.
@@ -95,9 +116,12 @@ struct Topology {
         // XDP_TX to a veth wakes its peer only if that has an XDP program of its own (veth_xdp_flush): GRO is not
         // enough.
         let pass = plan.pins + "/pass"
-        let code = clab_pin_xdp_pass(pass)
+        let code = clab_pin_xdp_pass(pass, options.mtu > 3000 ? 1 : 0)
         guard code == 0 else { throw LabError.system("XDP program for the router's port", code: -code) }
-        try require(nsenter("router", ["ip", "link", "set", "dev", "director", "xdpdrv", "pinned", pass]))
+        for port in ["director"] + (options.twoArmed ? [directorLANPort] : []) {
+            try require(nsenter("router", ["ip", "link", "set", "dev", port, "xdpdrv", "pinned", pass]))
+        }
+        guard !options.ipv6Only else { return }
         try require(ip("director", "address", "add", "\(LabPlan.virtualAddress)/32", "dev", "eth0"))
     }
 

@@ -25,6 +25,8 @@ struct WebServer {
     var kind = WebServerKind.nginx
     /// Whether nginx listens on IPv6 too.
     var ipv6 = false
+    /// More ports at which nginx listens.
+    var ports: [UInt16] = []
 
     var prefix: String { plan.directory + "/" + node + "/nginx" }
     var root: String { webRoot + "/" + node }
@@ -78,7 +80,7 @@ struct WebServer {
             uwsgi_temp_path \(prefix)/tmp/uwsgi;
             scgi_temp_path \(prefix)/tmp/scgi;
             server {
-                listen 80;\(ipv6 ? " listen [::]:80;" : "")
+                listen 80;\(ipv6 ? " listen [::]:80;" : "")\(ports.map { " listen \($0);" }.joined())
                 root \(root);
                 # The server thinks for a second before the first byte of its reply.
                 location = /slow {

@@ -18,8 +18,13 @@ struct RouteCommand: ParsableCommand {
     @Argument(help: "The service, as ADDRESS:PORT or [ADDRESS]:PORT.")
     var service: String
 
+    @Flag(name: [.customShort("u"), .long], help: "Ask about a datagram of UDP.")
+    var udp = false
+
     func run() throws {
-        let request = AdminRequest(command: "route", arguments: ["client": client, "service": service])
+        let transport = udp ? "udp" : "tcp"
+        let request = AdminRequest(
+            command: "route", arguments: ["client": client, "service": service, "protocol": transport])
         let bytes = try connection.ask(request, fallback: parent.socket)
         let answer = try connection.decode(RouteAnswer.self, bytes)
         if connection.json { printJSON(bytes) } else { show(answer) }

@@ -39,8 +39,9 @@ struct ServiceOptions: ParsableArguments {
         if let persistent, persistent < 1 { throw ValidationError("--persistent: 1 second or more") }
     }
 
-    /// The address that names a service.
     var address: String? { tcp ?? udp }
+    /// What names the service to the director: TCP and UDP may have one address.
+    var target: String? { tcp ?? udp.map { $0 + "/udp" } }
     var protocolName: String { udp == nil ? "tcp" : "udp" }
 
     func describe(_ request: inout EditRequest, settingAddress: Bool) throws {
@@ -93,7 +94,7 @@ struct ServiceEditCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? service.address else {
+        guard let target = name ?? service.target else {
             throw ValidationError("name the service, or its address with -t or -u")
         }
         var request = EditRequest("edit", "service", target)
@@ -124,7 +125,7 @@ struct ServiceDeleteCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? tcp ?? udp else {
+        guard let target = name ?? tcp ?? udp.map({ $0 + "/udp" }) else {
             throw ValidationError("name the service, or its address with -t or -u")
         }
         var request = EditRequest("del", "service", target)

@@ -32,6 +32,9 @@ struct BPFEmbed {
         var arguments = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]
         // The macros of libbpf's bpf_tracing.h declare a context that few programs use.
         arguments.append("-Wno-unused-parameter")
+        // Unlikely branches stay where they are: libbpf knows no static functions beside the programs, which they would
+        // become.
+        arguments += ["-mllvm", "-hotcoldsplit-threshold=1000000"]
         arguments += options.includes.flatMap { ["-I", $0] }
         // linux/types.h wants asm/types.h, which Debian keeps in the folder of the architecture.
         if let folder = multiarchIncludes() { arguments += ["-idirafter", folder] }

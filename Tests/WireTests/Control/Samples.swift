@@ -114,8 +114,8 @@ enum Samples {
         .yield(fence),
         .resetFlows([]),
         .resetFlows([
-            FlowReset(client: endpoint, service: ServiceID(rawValue: 3)),
-            FlowReset(client: Endpoint(address: address, port: 1), service: ServiceID(rawValue: 0xffff)),
+            FlowReset(client: endpoint, service: ServiceID(rawValue: 3), port: 443),
+            FlowReset(client: Endpoint(address: address, port: 1), service: ServiceID(rawValue: 0xffff), port: 80),
         ]),
         .protection([]),
         .protection([

@@ -145,6 +145,9 @@ static __always_inline int parse_ipv6(struct segment *segment, struct __sk_buff 
     for (int count = 0; count < EXTENSION_HEADERS_MAX && next != IPPROTO_TCP; count++) {
         struct extension_header *extension = data + offset + header_bytes;
 
+        /* Fragments of datagrams: no TCP socket can be met by them. */
+        if (next == IPPROTO_FRAGMENT && (void *)(extension + 1) <= data_end && extension->next == IPPROTO_UDP)
+            return NOT_TCP;
         if (next == IPPROTO_FRAGMENT || next == IPPROTO_ROUTING || next == IPPROTO_AH)
             return UNREADABLE;
         if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS)

@@ -78,6 +78,7 @@ int bench_lookup(struct xdp_md *context)
     address[2] = bpf_htonl(0xffff);
     address[3] = frame->ip.saddr;
     key.client_port = frame->tcp.source;
+    key.service_port = frame->tcp.dest;
     return bpf_map_lookup_elem(&bench_flows, &key) ? XDP_TX : XDP_DROP;
 }
 

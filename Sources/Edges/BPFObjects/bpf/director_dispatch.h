@@ -11,21 +11,44 @@
 
 #define BATON_SECOND_NS 1000000000ull
 
-/* What is known of a flow that a SYN opens; addresses and ports in network byte order. */
+/* A flow that is being opened, and the room for it; addresses and ports in network byte order. In a map, for the stack of
+ * all functions together is 512 bytes. */
 struct baton_opening {
+    /* What is known. */
     __u8 client[16];
     __u8 destination[16];
     __be16 client_port;
     __be16 destination_port;
-    __u32 asks;     /* nothing may be changed: `baton_route` */
+    __u8 protocol;
+    __u8 flags;             /* enum baton_flow_flags, of the new flow */
+    bool asks;              /* nothing may be changed: `baton_route` */
+    bool replaces;          /* the place of a flow that is over, which had: */
+    __u8 former_flags;
+    bool is_persistent;     /* the slot is the one of the client's last flow */
+    __u16 former_slot;
+    /* What is made of it. */
+    struct baton_flow_key key;
+    struct baton_flow flow;
+    __u32 words[BATON_HASHED_WORDS];
+    struct baton_client_key cached;
+    struct baton_destination known;
 };
 
+/* What it holds lasts for one frame. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, baton_u32);
+    __type(value, struct baton_opening);
+} opening_scratch SEC(".maps");
+
 /* What a plan's hash covers, as nine words: client address, service address, both ports; the rest is zero. */
-static __always_inline void hashed_words(__u32 words[BATON_HASHED_WORDS], const struct baton_opening *opening,
-                                         __u8 kind)
+static __always_inline __u32 *hashed_words(struct baton_opening *opening, __u8 kind)
 {
     bool whole = kind == BATON_PLAN_HASH_FLOW || kind == BATON_PLAN_TWO_CHOICES;
+    __u32 *words = opening->words;
 
+    __builtin_memset(words, 0, sizeof(opening->words));
     if (kind != BATON_PLAN_HASH_DESTINATION)
         __builtin_memcpy(&words[0], opening->client, 16);
     if (whole || kind == BATON_PLAN_HASH_DESTINATION)
@@ -34,6 +57,7 @@ static __always_inline void hashed_words(__u32 words[BATON_HASHED_WORDS], const 
         words[8] = (__u32)opening->client_port << 16;
     if (whole)
         words[8] |= opening->destination_port;
+    return words;
 }
 
 /* What stands at a number's place of the table. */
@@ -66,12 +90,10 @@ static __always_inline __u16 dispatch_by_counter(const struct baton_opening *ope
 }
 
 /* A table by a hash. Where the slot is down, another only if the plan says so. */
-static __always_inline __u16 dispatch_by_hash(const struct baton_opening *opening,
-                                              const struct baton_service *service)
+static __always_inline __u16 dispatch_by_hash(struct baton_opening *opening, const struct baton_service *service)
 {
-    __u32 words[BATON_HASHED_WORDS] = {};
+    const __u32 *words = hashed_words(opening, service->plan_kind);
 
-    hashed_words(words, opening, service->plan_kind);
     for (__u32 attempt = 0; attempt < BATON_PLAN_TRIES; attempt++) {
         __u16 slot = table_entry(service, baton_hash(words, service->hash_secret + attempt));
 
@@ -94,16 +116,15 @@ static __always_inline __u16 dispatch_by_load(const struct baton_service *servic
 }
 
 /* Two different places, if four draws give two, and the lesser of them; all are weighed where both are down. */
-static __always_inline __u16 dispatch_by_two_choices(const struct baton_opening *opening,
+static __always_inline __u16 dispatch_by_two_choices(struct baton_opening *opening,
                                                      const struct baton_service *service)
 {
-    __u32 words[BATON_HASHED_WORDS] = {};
+    const __u32 *words = hashed_words(opening, service->plan_kind);
     struct baton_scan *scan = prepare_scan(service);
     __u16 first, second;
 
     if (!scan)
         return BATON_NO_SLOT;
-    hashed_words(words, opening, service->plan_kind);
     first = table_entry(service, baton_hash(words, service->hash_secret));
     second = first;
     for (__u32 attempt = 1; attempt < 4 && second == first; attempt++)
@@ -139,12 +160,12 @@ static __always_inline void add_slot(struct baton_destination *known, __u16 slot
 }
 
 /* IPVS lblc and lblcr (net/netfilter/ipvs/ip_vs_lblc.c, ip_vs_lblcr.c). */
-static __always_inline __u16 dispatch_by_destination(const struct baton_opening *opening,
+static __always_inline __u16 dispatch_by_destination(struct baton_opening *opening,
                                                      const struct baton_service *service)
 {
     bool replicates = service->plan_kind == BATON_PLAN_CACHE_SET;
-    struct baton_client_key key = {.service = service->id};
-    struct baton_destination known = {}, *found;
+    struct baton_client_key *key = &opening->cached;
+    struct baton_destination *known = &opening->known, *found;
     __u64 now = bpf_ktime_get_coarse_ns(), lifetime = service->cache_s * BATON_SECOND_NS;
     struct baton_scan *scan = prepare_scan(service);
     __u32 kept;
@@ -152,37 +173,41 @@ static __always_inline __u16 dispatch_by_destination(const struct baton_opening 
 
     if (!scan)
         return BATON_NO_SLOT;
-    __builtin_memcpy(key.address, opening->destination, 16);
-    __builtin_memset(known.slots, 0xff, sizeof(known.slots));
-    found = bpf_map_lookup_elem(&destinations, &key);
+    key->service = service->id;
+    key->padding = 0;
+    __builtin_memcpy(key->address, opening->destination, 16);
+    known->last_used_ns = 0;
+    known->changed_ns = 0;
+    __builtin_memset(known->slots, 0xff, sizeof(known->slots));
+    found = bpf_map_lookup_elem(&destinations, key);
     if (found && now - found->last_used_ns < lifetime)
-        known = *found;
-    __builtin_memcpy(scan->set, known.slots, sizeof(scan->set));
+        *known = *found;
+    __builtin_memcpy(scan->set, known->slots, sizeof(scan->set));
     run_scan(scan, service, 0, false);
     slot = scan->least_member.slot;
     kept = scan->present;
-    if (replicates && (kept & (kept - 1)) && now - known.changed_ns > lifetime) {
+    if (replicates && (kept & (kept - 1)) && now - known->changed_ns > lifetime) {
         kept &= ~scan->most_place;
-        known.changed_ns = now;
+        known->changed_ns = now;
     }
     if (slot == BATON_NO_SLOT || (scan->member_active > scan->least_member.weight && scan->half_idle)) {
         slot = scan->best.slot;
         if (slot == BATON_NO_SLOT)
             return slot;
-        keep_places(&known, replicates ? kept : 0);
-        add_slot(&known, slot, now);
+        keep_places(known, replicates ? kept : 0);
+        add_slot(known, slot, now);
     } else {
-        keep_places(&known, kept);
+        keep_places(known, kept);
     }
-    known.last_used_ns = now;
+    known->last_used_ns = now;
     if (!opening->asks)
-        bpf_map_update_elem(&destinations, &key, &known, BPF_ANY);
+        bpf_map_update_elem(&destinations, key, known, BPF_ANY);
     return slot;
 }
 
 /* The slot for a new flow by the service's plan alone, or BATON_NO_SLOT. Not static: the verifier looks at it once, for
  * whatever frame. */
-__noinline __u32 baton_dispatch(const struct baton_opening *opening, const struct baton_service *service)
+__noinline __u32 baton_dispatch(struct baton_opening *opening, const struct baton_service *service)
 {
     if (!opening || !service)
         return BATON_NO_SLOT;

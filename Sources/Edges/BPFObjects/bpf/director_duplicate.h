@@ -7,6 +7,9 @@
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 
+/* Two-armed: the index of the interface by which frames leave, set before load. 0: the one that they came in on. */
+const volatile __u32 leaving_interface = 0;
+
 struct baton_link_addresses {
     __u8 destination[ETH_ALEN];
     __u8 source[ETH_ALEN];
@@ -55,14 +58,16 @@ static __always_inline bool send_copy(struct __sk_buff *skb, struct baton_link_a
 static __always_inline int copy_to_members(struct __sk_buff *skb, struct baton_link_addresses *addresses,
                                            const struct baton_copies *members, struct baton_copy_counters *counts)
 {
+    __u32 interface = leaving_interface ? leaving_interface : skb->ifindex;
+
     for (__u32 index = 0; index < BATON_MAX_COPIES; index++) {
         if (index >= members->count || !send_copy(skb, addresses, members->addresses[index]))
             break;
         if (index + 1 == members->count) {
             counts->copies++;
-            return bpf_redirect(skb->ifindex, 0);
+            return bpf_redirect(interface, 0);
         }
-        if (bpf_clone_redirect(skb, skb->ifindex, 0))
+        if (bpf_clone_redirect(skb, interface, 0))
             break;
         counts->copies++;
     }

@@ -43,14 +43,19 @@ static __noinline void count_replaced(__u32 service, __u16 slot, __u8 flags)
     judge_fullness(load, service, slot);
 }
 
-/* Whether a SYN of the service may go there. */
-static __always_inline bool takes_new_flows(__u32 service, __u16 number)
+/* Whether frames of the slot have one machine to go to. */
+static __always_inline bool slot_has_owner(__u16 number)
 {
     __u32 key = number;
     struct baton_slot *slot = bpf_map_lookup_elem(&slots, &key);
 
-    return slot && (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) == BATON_SLOT_ACTIVE
-        && !is_full(service, number);
+    return slot && (slot->flags & (BATON_SLOT_ACTIVE | BATON_SLOT_TAKEOVER)) == BATON_SLOT_ACTIVE;
+}
+
+/* Whether a new flow of the service may go there. */
+static __always_inline bool takes_new_flows(__u32 service, __u16 number)
+{
+    return slot_has_owner(number) && !is_full(service, number);
 }
 
 /* The best so far, as a fraction: the load of a slot by its weight. */

@@ -6,10 +6,25 @@
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, BATON_MAX_SERVICES);
+    __uint(max_entries, BATON_MAX_SERVICE_KEYS);
     __type(key, struct baton_service_key);
     __type(value, struct baton_service);
 } services SEC(".maps");
+
+/* By address and protocol, with port 0. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, BATON_MAX_SERVICES);
+    __type(key, struct baton_service_key);
+    __type(value, struct baton_port_ranges);
+} port_ranges SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, BATON_DEFAULT_FRAGMENTED);
+    __type(key, struct baton_fragment_key);
+    __type(value, struct baton_fragmented);
+} fragmented SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -24,8 +24,13 @@ typedef uint64_t baton_u64;
 #define BATON_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed its size")
 
 enum {
-    BATON_LAYOUT_VERSION = 3,
+    BATON_LAYOUT_VERSION = 4,
     BATON_MAX_SERVICES = 256,
+    /* Entries of the map `services`: one for each service by its number, and one for each single port. */
+    BATON_MAX_SERVICE_KEYS = 8192,
+    /* Port ranges of one address and protocol. */
+    BATON_MAX_PORT_RANGES = 32,
+    BATON_DEFAULT_FRAGMENTED = 16384,
     BATON_MAX_SLOTS = 1024,
     /* Places of all services' dispatch plans together, and how many of them one element of the map holds. */
     BATON_PLAN_PLACES = 1 << 22,
@@ -42,6 +47,7 @@ enum {
 
 /* ---- Director ------------------------------------------------------------------------------------------------ */
 
+/* With protocol 0 (and no address) the port is a service's number, for who has come there by a range. */
 struct baton_service_key {
     baton_u8 address[16];
     baton_u16 port;
@@ -49,6 +55,22 @@ struct baton_service_key {
     baton_u8 padding;
 };
 BATON_ASSERT_SIZE(struct baton_service_key, 20);
+
+/* Ports in host order, both ends included. */
+struct baton_port_range {
+    baton_u16 first;
+    baton_u16 last;
+    baton_u16 service;
+};
+BATON_ASSERT_SIZE(struct baton_port_range, 6);
+
+/* The services of an address and protocol (key: port 0) that have more than single ports. The first range that has the
+ * port counts; a single port in the map `services` goes before all of them. Exchanged whole. */
+struct baton_port_ranges {
+    baton_u32 count;
+    struct baton_port_range list[BATON_MAX_PORT_RANGES];
+};
+BATON_ASSERT_SIZE(struct baton_port_ranges, 196);
 
 /* [Z] II-E, III-A, III-B. The numbers are also those of the configuration's modules. */
 enum baton_forwarding {
@@ -104,8 +126,10 @@ struct baton_service {
     baton_u32 persistence_s;        /* how long a client keeps its slot; 0: not at all */
     baton_u32 cache_s;              /* CACHE: a destination unused for so long is forgotten; CACHE_SET: and when its
                                      * set has not changed for so long, the most loaded slot leaves it */
+    baton_u32 idle_s;       /* UDP: a flow silent for so long is over, and the next datagram opens a new one */
+    baton_u32 padding;
 };
-BATON_ASSERT_SIZE(struct baton_service, 32);
+BATON_ASSERT_SIZE(struct baton_service, 40);
 
 struct baton_plan_row {
     baton_u16 slots[BATON_PLAN_ROW];    /* slot numbers, or BATON_NO_SLOT; TWO_CHOICES: places in the candidates */
@@ -168,13 +192,15 @@ struct baton_destination {
 };
 BATON_ASSERT_SIZE(struct baton_destination, 32);
 
-/* The VIP and its port are the service's id here: 24 bytes instead of 40 for each flow. */
+/* The VIP is the service's id here: 24 bytes instead of 40 for each flow. Its port stands there all the same, for a
+ * service may have several, and a client may talk to two of them from one port. */
 struct baton_flow_key {
     baton_u8 client_address[16];
     baton_u16 client_port;
     baton_u16 service;      /* host order */
     baton_u8 protocol;
-    baton_u8 padding[3];
+    baton_u8 padding;
+    baton_u16 service_port;
 };
 BATON_ASSERT_SIZE(struct baton_flow_key, 24);
 
@@ -200,6 +226,27 @@ BATON_ASSERT_SIZE(struct baton_flow, 16);
 /* Likewise when 17 to 34 s (two units of 2^34 ns) have passed since: a backup that hears nothing of a connection would
  * forget it in the end, however busily its client acknowledges. */
 #define BATON_GROUP_TIME_SHIFT 34
+
+/* Datagrams in pieces: the first one has the ports, the others follow it (RFC 791 3.2, RFC 8200 4.5). */
+struct baton_fragment_key {
+    baton_u8 source[16];
+    baton_u8 destination[16];
+    baton_u32 identification;   /* as in the header */
+    baton_u8 protocol;
+    baton_u8 padding[3];
+};
+BATON_ASSERT_SIZE(struct baton_fragment_key, 40);
+
+struct baton_fragmented {
+    baton_u64 seen_ns;      /* bpf_ktime_get_coarse_ns of the first fragment */
+    baton_u16 slot;
+    baton_u16 service;
+    baton_u32 padding;
+};
+BATON_ASSERT_SIZE(struct baton_fragmented, 16);
+
+/* After so many seconds an identification may be another datagram's (Linux reassembles for 30 s). */
+#define BATON_FRAGMENT_LIFETIME_S 30
 
 enum baton_slot_flags {
     BATON_SLOT_ACTIVE = 1 << 0,    /* frames may be sent to it */
@@ -304,10 +351,12 @@ enum baton_director_counter {
     BATON_COUNT_NO_BACKEND,          /* SYN dropped: empty plan or inactive slot */
     BATON_COUNT_NO_FLOW,             /* not a SYN and no flow: left to the stack, which answers RST */
     BATON_COUNT_MALFORMED,           /* of a service, but not parseable: dropped */
-    BATON_COUNT_FRAGMENTS,           /* TCP in IP fragments, to whatever address: left to the stack */
+    BATON_COUNT_FRAGMENTS,           /* TCP or IPv6 in fragments that follow no first one: left to the stack */
     BATON_COUNT_NOT_OURS,            /* passed to the stack untouched; dropped when sent to a mark */
     BATON_COUNT_SLOT_DOWN,           /* flow of an inactive slot: left to the stack, which answers RST */
     BATON_COUNT_TABLE_FULL,          /* flow could not be inserted */
+    BATON_COUNT_ERRORS_FORWARDED,    /* ICMP errors sent to the owner of the flow that they quote */
+    BATON_COUNT_FRAGMENTS_FORWARDED, /* fragments sent after the first one of their datagram */
     BATON_DIRECTOR_COUNTERS,
 };
 

@@ -106,7 +106,7 @@ private struct Table {
         try plane.setService(baton_service_key(address: Table.vip, port: 80), service)
         for number in 0..<flows {
             let key = baton_flow_key(
-                client: BenchDriver.client(number), clientPort: Table.clientPort, service: 0)
+                client: BenchDriver.client(number), clientPort: Table.clientPort, service: 0, servicePort: 80)
             var value = baton_flow()
             value.slot = 1 + UInt16(number % 3)
             value.flags = UInt8(BATON_FLOW_ESTABLISHED.rawValue)

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "clab.h"
 
+#include <poll.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +116,7 @@ int clab_unmount(const char *path)
     return umount2(path, UMOUNT_NOFOLLOW);
 }
 
-int clab_pin_xdp_pass(const char *path)
+int clab_pin_xdp_pass(const char *path, int takes_fragments)
 {
     struct bpf_insn instructions[] = {
         {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
@@ -129,6 +130,7 @@ int clab_pin_xdp_pass(const char *path)
     attributes.insns = (uint64_t)(uintptr_t)instructions;
     attributes.insn_cnt = sizeof instructions / sizeof instructions[0];
     attributes.license = (uint64_t)(uintptr_t)"Dual MIT/GPL";
+    attributes.prog_flags = takes_fragments ? BPF_F_XDP_HAS_FRAGS : 0;
     program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
     if (program < 0)
         return -errno;
@@ -222,6 +224,41 @@ int clab_udp_connect(uint32_t address, uint16_t port)
         return -error;
     }
     return descriptor;
+}
+
+int clab_udp_server(uint32_t address, uint16_t port)
+{
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(address)}};
+    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (descriptor < 0)
+        return -errno;
+    if (bind(descriptor, (struct sockaddr *)&own, sizeof own) != 0) {
+        int error = errno;
+
+        close(descriptor);
+        return -error;
+    }
+    return descriptor;
+}
+
+int clab_udp_answer(int descriptor, const void *answer, size_t count, int timeout_ms)
+{
+    char question;
+    struct pollfd watch = {.fd = descriptor, .events = POLLIN};
+    struct sockaddr_storage from;
+    socklen_t length = sizeof from;
+    ssize_t received;
+
+    if (poll(&watch, 1, timeout_ms) <= 0)
+        return 0;
+    /* The bytes are of no interest; with MSG_TRUNC the length is that of the datagram. */
+    received = recvfrom(descriptor, &question, 1, MSG_TRUNC, (struct sockaddr *)&from, &length);
+    if (received < 0)
+        return -errno;
+    if (sendto(descriptor, answer, count, 0, (struct sockaddr *)&from, length) < 0)
+        return -errno;
+    return (int)received;
 }
 
 int clab_socket_error(int descriptor)

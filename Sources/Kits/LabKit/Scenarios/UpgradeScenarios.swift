@@ -69,14 +69,19 @@ private func setLayout(_ lab: Lab, _ version: UInt8) throws {
         RawEntries(keyBytes: 4, valueBytes: 4, keys: [0, 0, 0, 0], values: [version, 0, 0, 0]))
 }
 
-/// What differs in layout 2: `struct baton_service` has 16 bytes, and the plan one place an element. The running program
-/// keeps its own maps, and goes on.
+/// What differs in layout 2: `struct baton_service` has 16 bytes and no entries by number, and the plan one place an
+/// element. The running program keeps its own maps, and goes on; so flows keep the port that they had not in layout 2.
 private func makeLayout2(_ lab: Lab) throws {
     let folder = pins(lab)
     guard let services = try RawMap.pinned(at: folder + "/services"), let plan = try RawMap.pinned(at: folder + "/plan")
     else { throw LabError.failed("the director has pinned no services") }
     let oldServices = try RawMap.create("services", type: 1, keyBytes: 20, valueBytes: 16, maxEntries: 256)
-    try oldServices.put(try services.entries().mapValues(to: 16) { Array($0.prefix(16)) })
+    let present = try services.entries()
+    for place in 0..<present.count where present.keys[place * 20 + 18] != 0 {
+        let key = Array(present.keys[place * 20..<place * 20 + 20])
+        let value = Array(present.values[place * present.valueBytes..<place * present.valueBytes + 16])
+        try oldServices.put(RawEntries(keyBytes: 20, valueBytes: 16, keys: key, values: value))
+    }
     let oldPlan = try RawMap.create("plan", type: 2, keyBytes: 4, valueBytes: 2, maxEntries: 1 << 20)
     let rows = try plan.entries()
     var places = RawEntries(keyBytes: 4, valueBytes: 2)
@@ -88,7 +93,11 @@ private func makeLayout2(_ lab: Lab) throws {
         try map.pin(at: folder + "/" + name)
     }
     // What layout 2 did not have.
-    for name in ["candidates", "loads", "load_corrections", "clients", "destinations", "answers"] {
+    let later = [
+        "candidates", "loads", "load_corrections", "clients", "destinations", "answers", "port_ranges", "fragmented",
+        "opening_scratch", "other_scratch",
+    ]
+    for name in later {
         unlink(folder + "/" + name)
     }
     try setLayout(lab, 2)

@@ -30,9 +30,14 @@ int clab_unmount(const char *_Nonnull path);
 int clab_frame_socket(const char *_Nonnull interface_name);
 /* A UDP/IPv4 socket connected to an address, in host byte order. Returns the negative error number on failure. */
 int clab_udp_connect(uint32_t address, uint16_t port);
+/* A UDP/IPv4 socket bound to an address, in host byte order. Returns the negative error number on failure. */
+int clab_udp_server(uint32_t address, uint16_t port);
+/* Waits for a datagram and answers it. Returns its length, 0 when none came, or the negative error number. */
+int clab_udp_answer(int descriptor, const void *_Nonnull answer, size_t count, int timeout_ms);
 
-/* Loads an XDP program that passes every frame, and pins it. 0, or the negative error number. */
-int clab_pin_xdp_pass(const char *_Nonnull path);
+/* Loads an XDP program that passes every frame, and pins it; whether it takes frames of more than a page. 0, or the
+ * negative error number. */
+int clab_pin_xdp_pass(const char *_Nonnull path, int takes_fragments);
 
 /* A pipe whose ends are closed on exec. */
 int clab_pipe(int *_Nonnull ends);

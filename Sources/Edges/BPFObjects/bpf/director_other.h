@@ -1,0 +1,363 @@
+/* Frames that are no whole TCP segments: UDP, ICMP errors, fragments. Nothing here runs for a TCP segment. */
+#ifndef BATON_DIRECTOR_OTHER_H
+#define BATON_DIRECTOR_OTHER_H
+
+#include "director_open.h"
+#include "director_services.h"
+#include "packet.h"
+
+#include <linux/udp.h>
+
+#define BATON_IPPROTO_ICMPV6 58
+
+/* What the frame turned out to be. */
+enum baton_other_kind {
+    BATON_OTHER_NONE = 0,       /* the stack's */
+    BATON_OTHER_UDP,            /* `flow` and `single` are set, the service's number and the flow's slot are not */
+    BATON_OTHER_MALFORMED,      /* the same, but the lengths contradict one another */
+    BATON_OTHER_ERROR,          /* the same, for the flow that an ICMP error quotes */
+    BATON_OTHER_LATER,          /* a fragment after the first one: `fragment` is set */
+};
+
+/* In a map, for the stack is short. */
+struct baton_other {
+    struct baton_flow_key flow;
+    struct baton_service_key single;
+    struct baton_fragment_key fragment;
+    struct baton_fragmented value;
+    bool is_first_fragment;
+    __u8 padding[7];
+};
+
+/* What it holds lasts for one frame. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, baton_u32);
+    __type(value, struct baton_other);
+} other_scratch SEC(".maps");
+
+/* The fragment header of IPv6 (RFC 8200 4.5). */
+struct baton_fragment_header {
+    __u8 next;
+    __u8 reserved;
+    __be16 offset;      /* thirteen bits, two of zero, "more fragments" */
+    __be32 identification;
+};
+
+static __always_inline void name_flow(struct baton_other *other, __u8 protocol, const __u8 client[16],
+                                      __be16 client_port, const __u8 service[16], __be16 service_port)
+{
+    __builtin_memset(&other->flow, 0, sizeof(other->flow));
+    __builtin_memset(&other->single, 0, sizeof(other->single));
+    __builtin_memcpy(other->flow.client_address, client, 16);
+    other->flow.client_port = client_port;
+    other->flow.protocol = protocol;
+    other->flow.service_port = service_port;
+    __builtin_memcpy(other->single.address, service, 16);
+    other->single.port = service_port;
+    other->single.protocol = protocol;
+}
+
+/* `space`: what the IP header leaves. The first fragment's UDP length is that of the whole datagram. */
+static __always_inline int read_udp(void *start, void *end, void *header, int space, __u32 frame,
+                                    struct baton_other *other)
+{
+    struct udphdr *udp = header;
+    __u64 offset;
+    int length;
+
+    if ((void *)(udp + 1) > end)
+        return BATON_OTHER_NONE;
+    name_flow(other, IPPROTO_UDP, other->fragment.source, udp->source, other->fragment.destination, udp->dest);
+    length = bpf_ntohs(udp->len);
+    offset = header - start;
+    barrier_var(offset);
+    if (space < (int)sizeof(*udp) || offset + space > frame || length < (int)sizeof(*udp)
+        || (length > space && !other->is_first_fragment))
+        return BATON_OTHER_MALFORMED;
+    return BATON_OTHER_UDP;
+}
+
+/* The quoted packet went from the service to the client. Its first eight bytes behind IP have the ports (RFC 792,
+ * RFC 4443 2.4 c). Extension headers in the quotation are not followed. */
+static __always_inline int read_quotation(void *end, void *quotation, bool is_ipv6, struct baton_other *other)
+{
+    __u8 service[16], client[16], protocol;
+    __be16 *ports;
+
+    if (is_ipv6) {
+        struct ipv6hdr *ip = quotation;
+
+        if ((void *)(ip + 1) > end || ip->version != 6)
+            return BATON_OTHER_NONE;
+        __builtin_memcpy(service, &ip->saddr, 16);
+        __builtin_memcpy(client, &ip->daddr, 16);
+        protocol = ip->nexthdr;
+        ports = (void *)(ip + 1);
+    } else {
+        struct iphdr *ip = quotation;
+
+        if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
+            return BATON_OTHER_NONE;
+        baton_map_ipv4(service, ip->saddr);
+        baton_map_ipv4(client, ip->daddr);
+        protocol = ip->protocol;
+        ports = quotation + ip->ihl * 4;
+    }
+    if ((void *)(ports + 2) > end || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
+        return BATON_OTHER_NONE;
+    name_flow(other, protocol, client, ports[1], service, ports[0]);
+    return BATON_OTHER_ERROR;
+}
+
+/* Destination unreachable (with "fragmentation needed"), time exceeded, parameter problem; for IPv6 also packet too
+ * big. The rest, such as an echo request, is the stack's. */
+static __always_inline int read_icmp(void *end, void *header, bool is_ipv6, struct baton_other *other)
+{
+    __u8 *icmp = header;
+
+    if ((void *)(icmp + 8) > end)
+        return BATON_OTHER_NONE;
+    if (is_ipv6 ? icmp[0] < 1 || icmp[0] > 4 : icmp[0] != 3 && icmp[0] != 11 && icmp[0] != 12)
+        return BATON_OTHER_NONE;
+    return read_quotation(end, icmp + 8, is_ipv6, other);
+}
+
+/* Behind the headers of IP. `offset` of a fragment in units of eight bytes. */
+static __always_inline int read_transport(void *start, void *end, void *header, int space, __u32 frame, __u32 offset,
+                                          bool is_ipv6, struct baton_other *other)
+{
+    __u8 protocol = other->fragment.protocol;
+
+    if (offset)
+        return BATON_OTHER_LATER;
+    if (protocol == IPPROTO_UDP)
+        return read_udp(start, end, header, space, frame, other);
+    if (!other->is_first_fragment && protocol == (is_ipv6 ? BATON_IPPROTO_ICMPV6 : IPPROTO_ICMP))
+        return read_icmp(end, header, is_ipv6, other);
+    return BATON_OTHER_NONE;
+}
+
+static __always_inline int read_other_ipv4(void *start, void *end, void *header, __u32 frame,
+                                           struct baton_other *other)
+{
+    struct iphdr *ip = header;
+    __u32 length;
+
+    if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+        return BATON_OTHER_NONE;
+    length = ip->ihl * 4;
+    baton_map_ipv4(other->fragment.source, ip->saddr);
+    baton_map_ipv4(other->fragment.destination, ip->daddr);
+    other->fragment.identification = ip->id;
+    other->fragment.protocol = ip->protocol;
+    other->is_first_fragment = (ip->frag_off & bpf_htons(0x3fff)) == bpf_htons(0x2000);
+    return read_transport(start, end, header + length, (int)bpf_ntohs(ip->tot_len) - (int)length, frame,
+                          bpf_ntohs(ip->frag_off) & 0x1fff, false, other);
+}
+
+static __always_inline int read_other_ipv6(void *start, void *end, void *header, __u32 frame,
+                                           struct baton_other *other)
+{
+    struct ipv6hdr *ip = header;
+    void *cursor = ip + 1;
+    __u32 offset = 0;
+    __u8 next;
+    int space;
+
+    if (cursor > end || ip->version != 6)
+        return BATON_OTHER_NONE;
+    __builtin_memcpy(other->fragment.source, &ip->saddr, 16);
+    __builtin_memcpy(other->fragment.destination, &ip->daddr, 16);
+    next = ip->nexthdr;
+    space = bpf_ntohs(ip->payload_len);
+    for (int count = 0; count < BATON_MAX_EXTENSION_HEADERS; count++) {
+        struct baton_extension_header *extension = cursor;
+        struct baton_fragment_header *fragment = cursor;
+
+        if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+            break;
+        if ((void *)(fragment + 1) > end)
+            return BATON_OTHER_NONE;
+        if (next == IPPROTO_FRAGMENT) {
+            offset = bpf_ntohs(fragment->offset) >> 3;
+            other->fragment.identification = fragment->identification;
+            other->is_first_fragment = !offset && fragment->offset & bpf_htons(1);
+            next = fragment->next;
+            cursor += sizeof(*fragment);
+            space -= sizeof(*fragment);
+            /* What follows is in the first fragment alone. */
+            if (offset)
+                break;
+            continue;
+        }
+        next = extension->next;
+        space -= (extension->length + 1) * 8;
+        cursor += (extension->length + 1) * 8;
+    }
+    /* All fragments of a datagram name the same header behind this one. */
+    other->fragment.protocol = next;
+    return read_transport(start, end, cursor, space, frame, offset, true, other);
+}
+
+/* What a frame is that is no whole TCP segment; an `enum baton_other_kind`. */
+static __noinline int read_other(struct xdp_md *context, struct baton_other *other)
+{
+    void *start = (void *)(long)context->data;
+    void *end = (void *)(long)context->data_end;
+    __u32 frame = bpf_xdp_get_buff_len(context);
+    __be16 type = 0;
+    void *header = baton_parse_link(start, end, &type);
+
+    __builtin_memset(&other->fragment, 0, sizeof(other->fragment));
+    other->is_first_fragment = false;
+    if (!header)
+        return BATON_OTHER_NONE;
+    if (type == bpf_htons(ETH_P_IP))
+        return read_other_ipv4(start, end, header, frame, other);
+    if (type == bpf_htons(ETH_P_IPV6))
+        return read_other_ipv6(start, end, header, frame, other);
+    return BATON_OTHER_NONE;
+}
+
+/* Finds the service of `single`, and its counters. */
+static __always_inline bool find_service(struct baton_other *other, struct verdict *verdict)
+{
+    __u32 id;
+
+    verdict->service = bpf_map_lookup_elem(&services, &other->single);
+    if (!verdict->service)
+        verdict->service = find_ranged_service(&other->single);
+    if (!verdict->service || !forwarding_is_known(verdict->service))
+        return false;
+    id = verdict->service->id;
+    other->flow.service = id;
+    answer_service(verdict->answer, id);
+    verdict->service_counts = counters_of(id, verdict->answer);
+    return verdict->service_counts;
+}
+
+/* The slot of a datagram, opening a flow where it belongs to none that lives; BATON_NOT_OPENED and the reason where
+ * there is no slot. A flow of UDP has no state to be taken over: it leaves a slot as soon as that has no owner. */
+static __always_inline __u32 slot_of_datagram(struct baton_other *other, const struct verdict *verdict)
+{
+    struct baton_flow *flow = bpf_map_lookup_elem(&flows, &other->flow);
+    __u64 now = bpf_ktime_get_coarse_ns();
+    struct baton_opening *opening;
+
+    if (flow && now - flow->last_seen_ns < verdict->service->idle_s * BATON_SECOND_NS && slot_has_owner(flow->slot)) {
+        answer_flag(verdict->answer, BATON_ANSWER_EXISTING);
+        answer_slot(verdict->answer, flow->slot);
+        if (!verdict->answer && now - flow->last_seen_ns >= BATON_SECOND_NS)
+            flow->last_seen_ns = now;
+        return flow->slot;
+    }
+    if (!verdict->answer && unlikely(!admits_flow(verdict->service->id)))
+        return BATON_REFUSED;
+    opening = prepare_opening(&other->flow, other->fragment.destination, flow, verdict->answer != 0);
+    if (!opening)
+        return BATON_NOT_OPENED | BATON_COUNT_TABLE_FULL;
+    opening->flags = BATON_FLOW_ESTABLISHED;
+    return open_or_ask(opening, verdict);
+}
+
+static __always_inline int serve_datagram(struct ethhdr *link, __u32 frame, struct baton_other *other,
+                                          const struct verdict *verdict)
+{
+    __u32 number = slot_of_datagram(other, verdict);
+    struct baton_slot *slot;
+
+    if (number == BATON_REFUSED)
+        return XDP_DROP;
+    if (number & BATON_NOT_OPENED)
+        return drop(verdict->counts, why_not_opened(number));
+    slot = find_slot(number);
+    if (!slot)
+        return drop(verdict->counts, BATON_COUNT_NO_BACKEND);
+    if (!verdict->answer && other->is_first_fragment) {
+        other->value.seen_ns = bpf_ktime_get_coarse_ns();
+        other->value.slot = number;
+        other->value.service = verdict->service->id;
+        other->value.padding = 0;
+        bpf_map_update_elem(&fragmented, &other->fragment, &other->value, BPF_ANY);
+    }
+    return forward(link, frame, verdict, slot, false);
+}
+
+/* To the flow's owner alone: it is its kernel that has to send smaller packets, or to give up. */
+static __always_inline int serve_error(struct ethhdr *link, __u32 frame, struct baton_other *other,
+                                       const struct verdict *verdict)
+{
+    struct baton_flow *flow = bpf_map_lookup_elem(&flows, &other->flow);
+    struct baton_slot *slot;
+
+    if (!flow)
+        flow = bpf_map_lookup_elem(&half_open, &other->flow);
+    if (!flow)
+        return pass(verdict->counts, BATON_COUNT_NO_FLOW);
+    slot = find_slot(flow->slot);
+    if (!slot || !slot_has_owner(flow->slot))
+        return pass(verdict->counts, BATON_COUNT_SLOT_DOWN);
+    verdict->counts->values[BATON_COUNT_ERRORS_FORWARDED]++;
+    return forward(link, frame, verdict, slot, false);
+}
+
+/* A frame that is not served. What was sent to a mark, but for TCP in fragments, goes no further: see `pass_stranger`. */
+static __always_inline int leave_to_stack(const struct ethhdr *link, struct baton_director_counts *counts,
+                                          enum baton_director_counter reason)
+{
+    return reason == BATON_COUNT_NOT_OURS ? pass_stranger(link, counts) : pass(counts, reason);
+}
+
+/* A fragment goes where its first one went. Where that has not come yet, or is long past, it is left to the stack. */
+static __always_inline int serve_later_fragment(struct ethhdr *link, __u32 frame, struct baton_other *other,
+                                                struct verdict *verdict, enum baton_director_counter reason)
+{
+    struct baton_fragmented *first = bpf_map_lookup_elem(&fragmented, &other->fragment);
+    struct baton_slot *slot;
+    __u32 id;
+
+    if (!first || bpf_ktime_get_coarse_ns() - first->seen_ns >= BATON_FRAGMENT_LIFETIME_S * BATON_SECOND_NS)
+        return leave_to_stack(link, verdict->counts, reason);
+    slot = find_slot(first->slot);
+    if (!slot || !(slot->flags & BATON_SLOT_ACTIVE))
+        return leave_to_stack(link, verdict->counts, reason);
+    id = first->service;
+    __builtin_memset(&other->single, 0, sizeof(other->single));
+    other->single.port = id;
+    verdict->service = bpf_map_lookup_elem(&services, &other->single);
+    verdict->service_counts = counters_of(id, verdict->answer);
+    if (!verdict->service || !verdict->service_counts)
+        return leave_to_stack(link, verdict->counts, reason);
+    verdict->counts->values[BATON_COUNT_FRAMES]++;
+    verdict->counts->values[BATON_COUNT_FRAGMENTS_FORWARDED]++;
+    return forward(link, frame, verdict, slot, false);
+}
+
+/* `reason`: how a frame is counted that is none of all that. */
+static __always_inline int serve_other(struct xdp_md *context, struct verdict *verdict,
+                                       enum baton_director_counter reason)
+{
+    __u32 zero = 0, frame = bpf_xdp_get_buff_len(context);
+    struct baton_other *other = bpf_map_lookup_elem(&other_scratch, &zero);
+    int kind = other ? read_other(context, other) : BATON_OTHER_NONE;
+    struct ethhdr *link = (void *)(long)context->data;
+
+    if ((void *)(link + 1) > (void *)(long)context->data_end)
+        return XDP_DROP;
+    if (!other || kind == BATON_OTHER_NONE)
+        return leave_to_stack(link, verdict->counts, reason);
+    if (kind == BATON_OTHER_LATER)
+        return serve_later_fragment(link, frame, other, verdict, reason);
+    if (!find_service(other, verdict))
+        return leave_to_stack(link, verdict->counts, reason);
+    verdict->counts->values[BATON_COUNT_FRAMES]++;
+    if (kind == BATON_OTHER_MALFORMED)
+        return drop(verdict->counts, BATON_COUNT_MALFORMED);
+    if (kind == BATON_OTHER_ERROR)
+        return serve_error(link, frame, other, verdict);
+    return serve_datagram(link, frame, other, verdict);
+}
+
+#endif
