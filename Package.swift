@@ -199,7 +199,7 @@ let package = Package(
         tests("BuiltinModulesTests", ["BuiltinModules", "ModuleInterfaces", "Model"]),
         tests("PolicyLoadingTests", ["LinuxPolicies", "ModuleInterfaces", "Model"]),
         tests("SimulationTests", ["SimulationKit", "Model"]),
-        tests("BPFTests", ["LinuxBPF", "BPFObjects", "CContract", "Model", "CLinux"]),
+        tests("BPFTests", ["LinuxBPF", "LinuxNetwork", "BPFObjects", "CContract", "Model", "CLinux"]),
         tests(
             "LinuxEdgesTests",
             ["Model", "CLinux", "LinuxBase", "LinuxNetfilter", "LinuxCapture", "LinuxNetwork"]

@@ -1,6 +1,7 @@
 import CContract
 import Glibc
 import LinuxBPF
+import LinuxNetwork
 import Model
 import Testing
 
@@ -47,6 +48,35 @@ import Testing
         let seen = sandbox.wire.segments { $0.payload == [1, 2, 3] }
         #expect(seen.last?.sequence == sandbox.fixture.sequence(0))
         #expect(seen.last?.acknowledgment == sandbox.fixture.clientSequence(4))
+    }
+
+    /// The client uses its port again while this machine still remembers its connection before (TIME_WAIT): that is told,
+    /// and nothing is spliced into it.
+    @Test func theRestOfAnEarlierConnectionIsNamed() throws {
+        let sandbox = try AgentSandbox()
+        let listener = try sandbox.listen()
+        try install(sandbox, sndUna: 0)
+        var socket: TCPSocket? = try sandbox.adopt(listener)
+        #expect(socket?.read(4).count == 4)
+        socket = nil
+        #expect(sandbox.wire.segments { $0.flags.contains(.fin) }.last?.flags.contains(.fin) == true)
+        var fin = sandbox.fixture.acknowledgment(1, from: 4)
+        fin.flags = [.fin, .ack]
+        try sandbox.send(fin)
+        _ = sandbox.wire.segments()
+        try install(sandbox, sndUna: 0)
+        let refused = try sandbox.fixture.count(BATON_COUNT_REPLAY_DROPPED)
+        try sandbox.inject(sandbox.fixture.acknowledgment(0, from: 0))
+        let entry = try sandbox.fixture.entry
+        #expect(entry.flags == Self.options | BATON_CONNECTION_OBSTRUCTED.rawValue)
+        #expect(entry.state == BATON_CONNECTION_ADOPTING.rawValue)
+        #expect(try sandbox.fixture.count(BATON_COUNT_REPLAY_DROPPED) == refused + 1)
+        // Once it is gone, the way is free.
+        let flow = FlowKey(
+            client: Endpoint(address: sandbox.fixture.client, port: AgentPacket().clientPort),
+            service: Endpoint(address: sandbox.fixture.service, port: 80))
+        #expect(try sandbox.server.enter { try SocketDestroyer().destroyClosed(flow) })
+        #expect(try sandbox.adopt(listener).read(4) == Array("GET\n".utf8))
     }
 
     /// The client's clock went on between the building of the adopting ACK and its way into the kernel. With the newer

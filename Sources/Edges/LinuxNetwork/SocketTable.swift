@@ -35,6 +35,8 @@ public struct Connection: Hashable, Sendable {
     /// TCP_ESTABLISHED = 1 and so on (include/net/tcp_states.h).
     public var state: UInt8
     public var isEstablished: Bool { state == 1 }
+    /// Its application has closed it: FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING.
+    public var isClosed: Bool { [4, 5, 6, 9, 11].contains(state) }
     /// The kernel's identity of the socket: family, and `struct inet_diag_sockid` with its cookie.
     fileprivate var family: UInt8
     fileprivate var identity: [UInt8]
@@ -162,6 +164,15 @@ public struct SocketDestroyer: Sendable {
     @discardableResult
     public func destroy(_ flow: FlowKey) throws(LinuxError) -> Bool {
         guard let connection = try table.connection(flow) else { return false }
+        return try table.destroy(connection)
+    }
+}
+
+extension SocketDestroyer {
+    /// Destroys the socket of a flow that its application has closed; false if there is no such socket.
+    @discardableResult
+    public func destroyClosed(_ flow: FlowKey) throws(LinuxError) -> Bool {
+        guard let connection = try table.connection(flow), connection.isClosed else { return false }
         return try table.destroy(connection)
     }
 }

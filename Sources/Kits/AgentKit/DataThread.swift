@@ -130,7 +130,7 @@ final class DataThread {
         trials = Trials(poller: poller)
         destroyer = try SocketDestroyer()
         let sender = try RawIPSender(mark: AgentDataPlane.ownMark)
-        runner = TakeoverRunner(plane: plane, tun: tun, sender: sender, trials: trials)
+        runner = TakeoverRunner(plane: plane, tun: tun, sender: sender, trials: trials, destroyer: destroyer)
         try poller.add(mailbox.signal.descriptor, token: Token.mailbox.rawValue)
         try poller.add(tap.descriptor, token: Token.tap.rawValue)
         try poller.add(tun.descriptor, token: Token.tun.rawValue)

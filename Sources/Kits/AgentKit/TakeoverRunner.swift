@@ -31,6 +31,7 @@ final class TakeoverRunner {
     private let tun: TunDevice
     private let sender: RawIPSender
     private let trials: Trials
+    private let destroyer: SocketDestroyer
     private var runs: [Run] = []
     private var forgotten: [ConnectionHandle] = []
     private var installed: [FlowKey] = []
@@ -42,9 +43,10 @@ final class TakeoverRunner {
     /// Packets and entries that the kernel did not take; timers bring them again.
     private(set) var failures: UInt64 = 0
 
-    init(plane: AgentDataPlane, tun: TunDevice, sender: RawIPSender, trials: Trials) {
+    init(plane: AgentDataPlane, tun: TunDevice, sender: RawIPSender, trials: Trials, destroyer: SocketDestroyer) {
         self.plane = plane
         self.trials = trials
+        self.destroyer = destroyer
         self.tun = tun
         self.sender = sender
     }
@@ -238,11 +240,18 @@ final class TakeoverRunner {
             guard let entry = try plane.connections.get(baton_connection_key(flow)) else {
                 return AdoptionProgress(state: .gone)
             }
+            if entry.isObstructed { clear(flow) }
             return AdoptionProgress(entry)
         } catch {
             failures += 1
             return AdoptionProgress(state: .adopting)
         }
+    }
+
+    /// A client that uses a port again within a minute may meet what this machine's kernel remembers of the connection
+    /// before (TIME_WAIT). The machine's next attempt finds the way free; the entry keeps back the RST, if there is one.
+    private func clear(_ flow: FlowKey) {
+        attempt { try destroyer.destroyClosed(flow) }
     }
 
     private func attempt(_ body: () throws -> Void) {
@@ -346,6 +355,12 @@ extension baton_connection {
         snd_wscale = entry.clientWindowScale ?? 0
         rcv_wscale = entry.serverWindowScale ?? 0
         slot = entry.slot.rawValue
+    }
+}
+
+extension baton_connection {
+    fileprivate var isObstructed: Bool {
+        flags & BATON_CONNECTION_OBSTRUCTED.rawValue != 0 && flags & BATON_CONNECTION_ASSIGNED.rawValue == 0
     }
 }
 

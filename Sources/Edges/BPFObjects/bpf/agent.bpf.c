@@ -113,9 +113,22 @@ static __always_inline void fill_tuple(struct bpf_sock_tuple *tuple, const struc
     }
 }
 
+/* Its application has closed it, and so has its client, who uses the port again: the director sent that connection
+ * elsewhere. */
+static __always_inline int is_rest_of_a_connection(__u32 state)
+{
+    return state == STATE_TIME_WAIT || state == STATE_FIN_WAIT1 || state == STATE_FIN_WAIT2 || state == STATE_CLOSING
+        || state == STATE_LAST_ACK;
+}
+
 static __always_inline int admit(struct __sk_buff *skb, const struct segment *segment, struct bpf_sock *found,
                                  struct baton_connection *connection)
 {
+    if (!(connection->flags & BATON_CONNECTION_ASSIGNED) && is_rest_of_a_connection(found->state)) {
+        set_flag(connection, BATON_CONNECTION_OBSTRUCTED);
+        count(BATON_COUNT_REPLAY_DROPPED);
+        return TC_ACT_SHOT;
+    }
     switch (found->state) {
     case STATE_LISTEN:
         if (is_adopting_ack(segment, connection) && !(connection->flags & BATON_CONNECTION_ADOPTED))

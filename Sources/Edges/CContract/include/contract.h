@@ -414,6 +414,7 @@ enum baton_connection_flags {
     BATON_CONNECTION_ADOPTED = 1 << 4,  /* an established socket was found for it */
     BATON_CONNECTION_IN_STEP = 1 << 5,  /* the client was seen within the adopted socket's window */
     BATON_CONNECTION_CHECKED = 1 << 6,  /* what its socket sends in catch-up goes to the agent until it is released */
+    BATON_CONNECTION_OBSTRUCTED = 1 << 7, /* the rest of an earlier connection has the 4-tuple: the agent shall end it */
 };
 
 /* Places in the reply stream are 64-bit offsets from ISS + 1, so that a transfer may outgrow the sequence circle. */

@@ -28,6 +28,11 @@ let clientScenarios: [Scenario] = [
         "client-zero-window",
         "A client that has closed its window when its server fails, and opens it later: right SHA-256."
     ) { try stalledReader($0, rate: 0) },
+    Scenario(
+        "port-used-again",
+        "A client whose port every server still remembers (TIME_WAIT) downloads from it when its server fails: right "
+            + "SHA-256.",
+        run: portUsedAgain),
 ]
 
 private func client(_ name: String, _ what: String, prepare: @escaping @Sendable (Lab) throws -> Void) -> Scenario {
@@ -57,6 +62,42 @@ private func client(_ name: String, _ what: String, prepare: @escaping @Sendable
         try require(Topology.enter(lab.plan, node, ["ethtool", "-K", port, "tso", "off", "gso", "off", "gro", "off"]))
         let parts = rules.split(separator: "%s")
         try require(Topology.enter(lab.plan, node, ["nft", parts.joined(separator: port)]))
+    }
+}
+
+/// The server closes first, so that TIME_WAIT is its own; by turns, each server has one in the end.
+private func portUsedAgain(_ context: ScenarioContext) throws -> Figures {
+    let port: UInt16 = 42_042
+    var options = LabOptions()
+    options.fileSize = 50_000_000
+    return try context.withLab(options) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        var request = Download.Request(url: "http://\(lab.target)/large.bin", rate: 10_000_000)
+        request.options = ["--local-port", "\(port)"]
+        var small = request
+        small.options += ["--header", "Connection: close", "--range", "0-9"]
+        for _ in 0..<6 {
+            let result = try Download(lab: lab, small).result(timeout: 5)
+            try expect(result.exitCode == 0 && result.bytes == 10, "curl: status \(result.exitCode) \(result.error)")
+        }
+        for node in lab.plan.webNodes {
+            // 6 is TIME_WAIT.
+            let remembers = try KernelSockets.list(inNamespace: lab.plan.namespacePath(node))
+                .contains { $0.remotePort == port && $0.state == 6 }
+            try expect(remembers, "\(node) does not remember the port")
+        }
+        let download = try Download(lab: lab, request)
+        defer { download.cancel() }
+        try waitUntil("a fifth of the file", timeout: 20) { download.bytes >= file.size / 5 }
+        let flow = try lab.directorFlows()["flows"]?.array?.first {
+            $0["client"]?.string == "\(LabPlan.clientAddress):\(port)"
+        }
+        guard let victim = flow?["owner"]?.string else { throw LabError.failed("the director does not know the flow") }
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut with \(byteText(download.bytes)) of \(byteText(file.size)) done")
+        let result = try download.result(timeout: 60)
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        return try lab.settledTakeover(of: victim, after: failure).figures(failure: failure)
     }
 }
 
