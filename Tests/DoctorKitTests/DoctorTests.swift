@@ -90,6 +90,13 @@ import Testing
         #expect(ListenerChecks.judge([other, plain], vips: [vip]).map(\.result) == [.ok])
     }
 
+    @Test func queues() {
+        let usual = QueueChecks.judge(interface: "eth0", kinds: ["mq", "fq_codel", "clsact"])
+        #expect(usual.map(\.result) == [.ok])
+        let shaped = QueueChecks.judge(interface: "eth0", kinds: ["tbf", "clsact"])
+        #expect(shaped.map(\.result) == [.warning] && shaped[0].text.contains("tbf of eth0"))
+    }
+
     @Test func offloads() {
         let judge = { OffloadChecks.judge(interface: "eth0", lro: $0, gro: $1, mode: $2) as [Finding] }
         #expect(judge(true, true, .native).map(\.result) == [.fatal])

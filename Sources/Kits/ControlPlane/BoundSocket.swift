@@ -20,6 +20,8 @@ enum BoundSocket {
         let descriptor = try open(endpoint, type: CInt(SOCK_DGRAM.rawValue), name: "UDP")
         // A burst must not push heartbeats out; a smaller buffer than asked for is no error.
         setOption(descriptor, SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
+        // Queues with bands let heartbeats go before the downloads (TC_PRIO_CONTROL, linux/pkt_sched.h).
+        setOption(descriptor, SOL_SOCKET, SO_PRIORITY, 7)
         try bind(descriptor, endpoint, name: "UDP")
         return descriptor
     }

@@ -55,6 +55,7 @@ public enum Doctor {
             Check("mptcp") { try ListenerChecks.run(vips: vips) },
             Check("filter") { FilterChecks.run(table: configuration.table) },
             Check("offloads") { OffloadChecks.run(interface: configuration.interface, mode: nil) },
+            Check("queues") { try QueueChecks.run(interface: interface.get()) },
             Check("arp") {
                 try LANChecks(probes: Probes(interface: interface.get())).directorAnswers(
                     for: vips.filter(\.isIPv4), director: configuration.director.address)

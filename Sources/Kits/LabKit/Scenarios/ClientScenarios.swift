@@ -89,7 +89,7 @@ private func portUsedAgain(_ context: ScenarioContext) throws -> Figures {
         let download = try Download(lab: lab, request)
         defer { download.cancel() }
         try waitUntil("a fifth of the file", timeout: 20) { download.bytes >= file.size / 5 }
-        let flow = try lab.directorFlows()["flows"]?.array?.first {
+        let flow = try lab.directorFlows()["flows"]?.array.first {
             $0["client"]?.string == "\(LabPlan.clientAddress):\(port)"
         }
         guard let victim = flow?["owner"]?.string else { throw LabError.failed("the director does not know the flow") }

@@ -7,7 +7,7 @@ let doctorScenarios: [Scenario] = [
     Scenario(
         "doctor",
         "`batonctl doctor` says nothing of a healthy director and back-end, and names each thing that is then broken for "
-            + "real: settings, MTU, groups, ARP, an MPTCP listener, a filter, the key, XDP, the pins' layout.",
+            + "real: settings, MTU, groups, ARP, an MPTCP listener, a filter, a shaper, the key, XDP, the pins' layout.",
         run: doctor)
 ]
 
@@ -91,16 +91,19 @@ private func sickAgent(_ lab: Lab, _ context: ScenarioContext) throws -> Int {
         rules,
         "table inet others { chain input { type filter hook input priority 0; policy drop; accept; }; }\n")
     try lab.change("web1", ["nft", "-f", rules])
+    let queue = ["root", "tbf", "rate", "1gbit", "burst", "1mb", "latency", "50ms"]
+    try lab.change("web1", ["tc", "qdisc", "replace", "dev", "eth0"] + queue)
     // Who claims the director's VIP as well: the client's neighbours would go astray.
     try lab.change("web2", ["ip", "address", "add", "\(LabPlan.virtualAddress)/32", "dev", "eth0"])
     try lab.setKernel("web2", ["net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.eth0.arp_ignore=0"])
     let words = [
         "tcp_syncookies is 0", "timestamps", "selective acknowledgments", "window scaling", "arp_announce is 0",
         "rp_filter (or that of `all`) is 1", "drop_unicast_in_l2_multicast", "0.0.0.0:8443 is an MPTCP one",
-        "chain input of the nftables table inet others drops", "answers ARP for the VIP",
+        "queueing discipline tbf of eth0", "chain input of the nftables table inet others drops", "answers ARP for the VIP",
     ]
     let visit = try lab.doctor("web1")
     close(listener)
+    try lab.change("web1", ["tc", "qdisc", "delete", "dev", "eth0", "root"])
     try lab.change("web1", ["nft", "delete", "table", "inet", "others"])
     try lab.setKernel("web1", zip(settings + switches, former).map { "\($0)=\($1)" })
     try lab.change("web2", ["ip", "address", "delete", "\(LabPlan.virtualAddress)/32", "dev", "eth0"])
