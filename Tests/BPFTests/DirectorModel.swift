@@ -66,6 +66,9 @@ struct DirectorModel {
         var slot: UInt16
         var isEstablished = false
         var isClosing = false
+        var isOpening = false
+        /// Closing by an RST: a SYN opens no other flow, and anything else shows that it lives.
+        var isReset = false
         var groupAck: UInt32 = 0
     }
 
@@ -146,16 +149,27 @@ struct DirectorModel {
         guard let slot = slots[flow.slot], slot.isUp else { return (pass(BATON_COUNT_SLOT_DOWN), frame) }
         let toGroup = slot.isTakenOver || goesToGroup(segment, flow, service)
         if segment.flags.contains(.syn) {
-            flow.isEstablished = false
+            flow.isOpening = true
         } else if segment.flags.contains(.ack), !segment.flags.contains(.rst) {
             flow.isEstablished = true
+            flow.isOpening = false
         }
-        if !segment.flags.isDisjoint(with: [.fin, .rst]), !flow.isClosing {
-            flow.isClosing = true
-            load(service.id, flow.slot) {
-                $0.active -= 1
-                $0.inactive += 1
+        if !segment.flags.isDisjoint(with: [.fin, .rst]) {
+            if !flow.isClosing {
+                load(service.id, flow.slot) {
+                    $0.active -= 1
+                    $0.inactive += 1
+                }
             }
+            if !flow.isClosing, segment.flags.contains(.rst) { flow.isReset = true }
+            if segment.flags.contains(.fin) { flow.isReset = false }
+            flow.isClosing = true
+        } else if flow.isClosing, segment.payload > 0 || flow.isReset {
+            load(service.id, flow.slot) {
+                $0.active += 1
+                $0.inactive -= 1
+            }
+            (flow.isClosing, flow.isReset) = (false, false)
         }
         if toGroup, segment.flags.contains(.ack) { flow.groupAck = segment.acknowledgment }
         flows[name] = flow
@@ -164,7 +178,7 @@ struct DirectorModel {
 
     private func isLiving(_ name: FlowName) -> Bool {
         guard let flow = flows[name], let slot = slots[flow.slot] else { return false }
-        return slot.isUp && !flow.isClosing
+        return slot.isUp && (!flow.isClosing || flow.isReset)
     }
 
     private func goesToGroup(_ segment: ParsedFrame.Segment, _ flow: Flow, _ service: Service) -> Bool {
@@ -177,7 +191,7 @@ struct DirectorModel {
 
     private func groupNeeds(_ segment: ParsedFrame.Segment, _ flow: Flow) -> Bool {
         if segment.payload > 0 || !segment.flags.isDisjoint(with: [.syn, .fin, .rst]) { return true }
-        if !flow.isEstablished { return true }
+        if !flow.isEstablished || flow.isOpening { return true }
         let moved = Int32(bitPattern: segment.acknowledgment &- flow.groupAck)
         return moved.magnitude >= 1 << 29
     }

@@ -49,14 +49,14 @@ extension DirectorModel {
                 let slot = service.plan[Int(number) % service.plan.count]
                 if takesNewFlows(slot) { return slot }
             }
-            return Self.none
+            return best(service, among: candidates(service)) ?? Self.none
         case BATON_PLAN_TWO_CHOICES: return byTwoChoices(segment, service)
         default:
             for attempt in 0..<(service.weighing.fallsBack ? Self.tries : 1) {
                 let slot = service.plan[Int(hash(segment, service, attempt)) % service.plan.count]
                 if takesNewFlows(slot) { return slot }
             }
-            return Self.none
+            return service.weighing.fallsBack ? best(service, among: candidates(service)) ?? Self.none : Self.none
         }
     }
 

@@ -219,6 +219,26 @@ struct FloodTests {
         #expect(try balancer.open(8) == nil)
     }
 
+    /// With weights of 100 to 1 the light one's places lie a hundred apart.
+    @Test("a full slot that has most of the table keeps nobody from another", arguments: [
+        BATON_PLAN_COUNTER, BATON_PLAN_HASH_CLIENT,
+    ])
+    func aTableOfFullSlots(kind: baton_plan_kind) throws {
+        let balancer = try Balancer(slots: [3, 4])
+        var service = baton_service()
+        service.forwarding = UInt8(BATON_FORWARD_OWNER.rawValue)
+        service.plan_kind = UInt8(kind.rawValue)
+        service.plan_flags = UInt8(BATON_PLAN_FALLBACK.rawValue)
+        service.plan_length = 101
+        try balancer.plane.putTable([UInt16](repeating: 3, count: 100) + [4])
+        try balancer.plane.candidates.put(0, baton_candidates(entries: [(3, 100), (4, 1)], open: [3, 4]))
+        try balancer.plane.setService(baton_service_key(address: DirectorFixture.vip, port: 80), service)
+        var marks = baton_full_slots()
+        marks[3] = true
+        try balancer.plane.fullSlots.put(0, marks)
+        #expect(try (UInt16(1)...40).map { try balancer.open($0) } == [UInt16?](repeating: 4, count: 40))
+    }
+
     @Test("every kind of plan passes a full slot over", arguments: [
         BATON_PLAN_COUNTER, BATON_PLAN_HASH_FLOW, BATON_PLAN_LEAST, BATON_PLAN_FIRST, BATON_PLAN_TWO_CHOICES,
         BATON_PLAN_CACHE,

@@ -34,7 +34,7 @@ import Testing
             let interface = try interfaceIndex("eth0")
             let first = try DirectorPlane.start(configuration, interface: interface, pins: folder.path)
             #expect(first.interface == .attached(.native))
-            #expect(first.maps.count == 28 && first.maps.allSatisfy { !$0.isReused })
+            #expect(first.maps.count == 29 && first.maps.allSatisfy { !$0.isReused })
             try first.plane.flows.put(key, baton_flow(slot: 5, flags: 1, group_time: 0, group_ack: 77, last_seen_ns: 1))
         }
         // Nothing of the first start is held any more but its pins.
@@ -45,8 +45,11 @@ import Testing
             changed.flows = 8192
             let second = try DirectorPlane.start(changed, interface: interface, pins: folder.path)
             #expect(second.interface == .updated)
-            #expect(second.maps.allSatisfy { $0.isReused })
-            #expect(second.maps.first { $0.name == "flows" }?.maxEntries == 4096)
+            #expect(second.maps.allSatisfy { $0.isReused != ($0.name == "flows") })
+            // A table of another size is copied.
+            let flows = second.maps.first { $0.name == "flows" }
+            #expect(flows?.maxEntries == 8192 && flows?.isMigrated == true)
+            #expect(try second.plane.flows.maxEntries == 8192)
             #expect(try second.plane.flows.get(key)?.group_ack == 77)
         }
         try namespace.enter {

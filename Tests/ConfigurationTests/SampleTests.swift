@@ -101,7 +101,7 @@ struct SampleTests {
         }
         let file = try DirectorConfiguration.parse(
             Array(whole.utf8), path: "director.yaml", modules: modules, loader: { _ in .loaded("mine") })
-        #expect(file.knownKeys.count == 78)
+        #expect(file.knownKeys.count == 79)
         try expectDocumented(file.knownKeys, places: file.places, manual: "man/baton-director.yaml.5")
     }
 

@@ -23,6 +23,8 @@ struct TimeoutTests {
         (6, [BATON_FLOW_ESTABLISHED.rawValue], .established, 900),
         (6, [BATON_FLOW_ESTABLISHED.rawValue, BATON_FLOW_CLOSING.rawValue], .closing, 120),
         (6, [BATON_FLOW_CLOSING.rawValue], .closing, 120),
+        // A SYN that somebody has sent meanwhile takes no time away.
+        (6, [BATON_FLOW_ESTABLISHED.rawValue, BATON_FLOW_OPENING.rawValue], .established, 900),
         (17, [BATON_FLOW_ESTABLISHED.rawValue], .udp, 300),
     ])
     func phase(number: UInt8, flags: [UInt32], phase: FlowPhase, seconds: Int64) {

@@ -42,6 +42,13 @@ extension DirectorMachine {
             effects.append(.log(.planRefused(service.description.name, fault)))
             plan = .nobody
         }
+        if !plan.kind.usesCandidates, plan.kind == .counter || plan.fallsBack {
+            // Where the table shows none but full slots, whoever has room shall have the flow.
+            let placed = Set(plan.table)
+            plan.candidates = others.filter { placed.contains($0.slot) }.map {
+                DispatchPlan.Candidate(slot: $0.slot, weight: $0.weight, takenOver: $0.takenOver)
+            }
+        }
         plan.sorry = backends.first(where: isSorry)?.slot
         return plan
     }

@@ -28,6 +28,8 @@ public struct DirectorPlane: Sendable {
     public let slots: BPFMap<UInt32, baton_slot>
     /// Flows of which only SYNs were seen; the ACK that completes the handshake brings them into `flows`.
     public let halfOpen: BPFMap<baton_flow_key, baton_flow>
+    /// Flows of UDP; likewise.
+    public let datagramFlows: BPFMap<baton_flow_key, baton_flow>
     /// By service id, and BATON_LIMIT_OF_ALL: how many new flows may begin.
     public let flowLimits: BPFMap<UInt32, baton_flow_limit>
     /// By service id: SYNs refused by the service's limit, by that of all, handshakes completed
@@ -65,6 +67,8 @@ public struct DirectorPlane: Sendable {
         public var flows: UInt32
         /// Size of the table of half-open flows.
         public var halfOpen: UInt32
+        /// Size of the table of flows of UDP.
+        public var datagramFlows: UInt32
         /// The interface's own address: frames to another one (flooded by a bridge) are left alone. Nil: no check.
         public var interfaceAddress: MACAddress?
         /// Two-armed: the interface by which frames leave, and its address. Nil: the one that they came in on.
@@ -72,10 +76,12 @@ public struct DirectorPlane: Sendable {
 
         public init(
             flows: UInt32 = UInt32(BATON_DEFAULT_FLOWS), halfOpen: UInt32 = UInt32(BATON_DEFAULT_HALF_OPEN),
+            datagramFlows: UInt32 = UInt32(BATON_DEFAULT_DATAGRAM_FLOWS),
             interfaceAddress: MACAddress?, leaving: (index: UInt32, address: MACAddress)? = nil
         ) {
             self.flows = flows
             self.halfOpen = halfOpen
+            self.datagramFlows = datagramFlows
             self.interfaceAddress = interfaceAddress
             self.leaving = leaving
         }
@@ -160,6 +166,7 @@ public struct DirectorPlane: Sendable {
         var object = try BPFObjectHandle(.director)
         try object.setMaxEntries(of: "flows", configuration.flows)
         try object.setMaxEntries(of: "half_open", configuration.halfOpen)
+        try object.setMaxEntries(of: "datagram_flows", configuration.datagramFlows)
         if let address = configuration.interfaceAddress {
             try object.setConstant("interface_address", address.contract)
         }
@@ -181,6 +188,7 @@ public struct DirectorPlane: Sendable {
         fragmented = try object.map("fragmented")
         flows = try object.map("flows")
         halfOpen = try object.map("half_open")
+        datagramFlows = try object.map("datagram_flows")
         flowLimits = try object.map("flow_limits")
         floodCounters = try object.counters("flood_counters")
         thresholds = try object.map("thresholds")

@@ -6,9 +6,9 @@ public struct PinnedMap: Equatable, Sendable {
     public var name: String
     /// Found pinned, with what it holds, rather than made new.
     public var isReused: Bool
-    /// Found pinned in a former layout; what it held was converted.
+    /// Found pinned in a former layout, or in another size; what it held was converted.
     public var isMigrated = false
-    /// Its size; a reused map keeps its old one whatever the configuration says now.
+    /// Its size.
     public var maxEntries: UInt32
 }
 
@@ -79,11 +79,28 @@ extension BPFObjectHandle {
             }
             return nil
         }
-        guard found != layoutVersion else { return nil }
+        guard found != layoutVersion else { return try resizing(in: folder) }
         guard let step = history.path(from: found, to: layoutVersion) else {
             throw refusal(folder, "they have layout version \(found), this program has \(layoutVersion)")
         }
         return step
+    }
+
+    /// The tables whose size is another one than that of the pinned maps: they are copied, as by a step that changes
+    /// nothing else. Nil where there is none.
+    private func resizing(in folder: String) throws(BPFError) -> LayoutStep? {
+        var step = LayoutStep()
+        for map in declaredMaps() {
+            guard let text = bpf_map__name(map), [BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH].contains(bpf_map__type(map))
+            else { continue }
+            let name = String(cString: text)
+            guard let pinned = try RawMap.pinned(at: folder + "/" + name)?.shape,
+                pinned.maxEntries != bpf_map__max_entries(map)
+            else { continue }
+            step.changes[name] = MapChange(
+                keyBytes: Int(pinned.keyBytes), valueBytes: Int(pinned.valueBytes), isWrittenByPrograms: true) { $0 }
+        }
+        return step.changes.isEmpty ? nil : step
     }
 
     /// Converts and pins, in an order in which it may be interrupted anywhere.

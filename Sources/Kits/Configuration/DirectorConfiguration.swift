@@ -263,13 +263,16 @@ extension DirectorConfiguration {
         /// `half_open`: flows of which only SYNs were seen; they have a table of their own, so that a flood of SYNs drives
         /// out no others. Whole number 1024...16777216; default 131072.
         public var halfOpen: Int
+        /// `udp`: flows of UDP, which have a table of their own likewise. Whole number 1024...16777216; default 131072.
+        public var udp: Int
         /// `rate`, `burst`: how many new flows may begin in a second, of all services together. Default 100000, and those
         /// of one second; nil (`off`): as many as come.
         public var rate: Rate?
 
-        public init(size: Int = 1_000_000, halfOpen: Int = 131_072, rate: Rate? = Rate(rate: 100_000)) {
+        public init(size: Int = 1_000_000, halfOpen: Int = 131_072, udp: Int = 131_072, rate: Rate? = Rate(rate: 100_000)) {
             self.size = size
             self.halfOpen = halfOpen
+            self.udp = udp
             self.rate = rate
         }
     }

@@ -70,7 +70,7 @@ extension DirectorConfiguration {
             fence: root.optionalSection("fence", keys: "command and timeout") { Fence(section: $0) },
             backups: root.value("backups", .integer(in: 1...Limits.backups), default: 1),
             control: root.section("control", keys: "address and port") { Control(section: $0) },
-            flows: root.section("flows", keys: "size, half_open, rate and burst") { Flows(section: $0) },
+            flows: root.section("flows", keys: "size, half_open, udp, rate and burst") { Flows(section: $0) },
             state: root.value("state", .path(example: "/sys/fs/bpf/baton"), default: "/sys/fs/bpf/baton"),
             socket: root.value(
                 "socket",
@@ -261,6 +261,7 @@ extension DirectorConfiguration.Flows {
         self.init(
             size: section.value("size", .integer(in: 1024...(16 << 20)), default: 1_000_000),
             halfOpen: section.value("half_open", .integer(in: 1024...(16 << 20)), default: 131_072),
+            udp: section.value("udp", .integer(in: 1024...(16 << 20)), default: 131_072),
             rate: DirectorConfiguration.Rate.read(section, default: DirectorConfiguration.Flows().rate)
         )
     }

@@ -28,13 +28,17 @@ extension DirectorRuntime {
         }
         names.servers = machine.slotHolders
         for backend in configuration.backends { names.addresses[backend.name] = "\(backend.address)" }
-        let (flows, halfOpen, known, after) = (host.plane.flows, host.plane.halfOpen, names, place)
+        let (plane, known, after) = (host.plane, names, place)
         return .later(
             walker.runIfActive(eventLoop: loop) {
                 let now = MonotonicClock.now()
-                let part = try flows.part(after: after, capacity: Self.partSize)
-                // What is half open comes with the first part.
-                let first = after == nil ? try halfOpen.part(after: nil, capacity: Self.partSize).entries : []
+                let part = try plane.flows.part(after: after, capacity: Self.partSize)
+                // What is half open, and datagrams, come with the first part.
+                let first =
+                    after == nil
+                    ? try [plane.halfOpen, plane.datagramFlows].flatMap {
+                        try $0.part(after: nil, capacity: Self.partSize).entries
+                    } : []
                 let connections = (first + part.entries).map { known.connection($0.key, $0.value, now) }
                 return try AdminJSON.encode(ConnectionList(connections: connections, next: part.next.map { "\($0)" }))
             }

@@ -67,7 +67,7 @@ final class DirectorHost {
         let start = try DirectorPlane.start(
             DirectorPlane.Configuration(
                 flows: UInt32(configuration.flows.size), halfOpen: UInt32(configuration.flows.halfOpen),
-                interfaceAddress: interface.address, leaving: leaving.map { ($0.index, $0.address) }),
+                datagramFlows: UInt32(configuration.flows.udp), interfaceAddress: interface.address, leaving: leaving.map { ($0.index, $0.address) }),
             interface: interface.index,
             pins: configuration.state,
             modes: attachModes

@@ -33,6 +33,11 @@ struct FlowTimeouts: Hashable, Sendable {
     var timeouts: Configuration.DirectorConfiguration.Timeouts
     var reset: Bool
 
+    init(_ timeouts: Configuration.DirectorConfiguration.Timeouts) {
+        self.timeouts = timeouts
+        reset = false
+    }
+
     init(_ service: Configuration.DirectorConfiguration.Service) {
         timeouts = service.timeouts
         reset = service.resetOnTimeout

@@ -9,17 +9,12 @@ import Wire
 
 /// Walks the kernel's flow table; on any thread but the control thread.
 enum FlowWalk {
-    /// A flow that is idle for so long does not keep its slot, whatever its time-out; one that was closed need not wait as long. A client that
-    /// has closed its half may still be served, so the flag alone says nothing.
-    private static let idle: UInt64 = 3600 * 1_000_000_000
-    private static let closingIdle: UInt64 = 120 * 1_000_000_000
-
     /// A closed flow that has been idle for so long is certainly not served any more, unless its server thinks for longer
     /// about a request whose client has closed its half.
     private static let servedIdle: UInt64 = 10 * 1_000_000_000
 
-    /// A SYN that nothing followed for so long opens nothing any more (IPVS: SYN_RECV).
-    private static let handshakeIdle: UInt64 = 60 * 1_000_000_000
+    /// Of flows whose service is configured no more.
+    private static let usual = Configuration.DirectorConfiguration.Timeouts()
 
     /// What a walk has found.
     struct Count: Sendable {
@@ -42,42 +37,34 @@ enum FlowWalk {
     ) throws -> Count {
         var counts = [UInt32](repeating: 0, count: Limits.slots)
         var busy = counts
-        var overdue: [(key: baton_flow_key, flow: baton_flow)] = []
         var tallies = try LoadTallies(plane, services: services)
         let instant = MonotonicClock.now()
         let now = instant.nanoseconds
         func isOver(_ phase: FlowPhase, _ key: baton_flow_key, _ flow: baton_flow) -> Bool {
-            guard Int(key.service) < timeouts.count, let limits = timeouts[Int(key.service)] else { return false }
-            return limits.isOver(phase, lastSeen: flow.last_seen_ns, now: instant)
+            let own = Int(key.service) < timeouts.count ? timeouts[Int(key.service)] : nil
+            return (own ?? FlowTimeouts(usual)).isOver(phase, lastSeen: flow.last_seen_ns, now: instant)
         }
         func add(_ key: baton_flow_key, _ flow: baton_flow) {
+            guard Int(flow.slot) < counts.count else { return }
             let isClosing = flow.flags & UInt8(BATON_FLOW_CLOSING.rawValue) != 0
-            let isEstablished = flow.flags & UInt8(BATON_FLOW_ESTABLISHED.rawValue) != 0
             let age = now &- min(flow.last_seen_ns, now)
-            guard Int(flow.slot) < counts.count, age < (isClosing ? closingIdle : idle) else { return }
             counts[Int(flow.slot)] += 1
             if !isClosing || age < servedIdle { busy[Int(flow.slot)] += 1 }
-            guard isClosing || isEstablished || age < handshakeIdle else { return }
             tallies.add(service: key.service, slot: Int(flow.slot), isClosing: isClosing)
         }
-        try plane.flows.forEach { key, flow in
-            if overdue.count < overdueLimit, isOver(FlowPhase(key, flow), key, flow) {
-                overdue.append((key, flow))
-            } else {
-                add(key, flow)
+        func walk(_ map: BPFMap<baton_flow_key, baton_flow>) throws -> Overdue {
+            var overdue: Overdue = []
+            try map.forEach { key, flow in
+                if !isOver(FlowPhase(key, flow), key, flow) {
+                    add(key, flow)
+                } else if overdue.count < overdueLimit {
+                    overdue.append((key, flow))
+                }
             }
+            return overdue
         }
-        // What nobody has completed in a minute opens nothing any more.
-        var abandoned: [(key: baton_flow_key, flow: baton_flow)] = []
-        try plane.halfOpen.forEach { key, flow in
-            if isOver(.handshake, key, flow) {
-                abandoned.append((key, flow))
-            } else if now &- min(flow.last_seen_ns, now) < handshakeIdle {
-                add(key, flow)
-            }
-        }
-        _ = try delete(abandoned, from: plane.halfOpen)
-        let forgotten = try forget(overdue, plane, timeouts)
+        let forgotten = try forget(try walk(plane.flows), plane, timeouts)
+        for map in [plane.halfOpen, plane.datagramFlows] { _ = try delete(try walk(map), from: map) }
         try tallies.correct(plane)
         for service in services { try Thresholds.judge(plane, service: service) }
         let slots = counts.indices.filter { counts[$0] > 0 }.map {
@@ -86,10 +73,12 @@ enum FlowWalk {
         return Count(slots: slots, timedOut: forgotten.count, resets: forgotten.resets)
     }
 
+    private typealias Overdue = [(key: baton_flow_key, flow: baton_flow)]
+
     /// Deletes flows, but for those that a frame has come for meanwhile; returns what it has deleted.
     private static func delete(
-        _ idle: [(key: baton_flow_key, flow: baton_flow)], from map: BPFMap<baton_flow_key, baton_flow>
-    ) throws -> [(key: baton_flow_key, flow: baton_flow)] {
+        _ idle: Overdue, from map: BPFMap<baton_flow_key, baton_flow>
+    ) throws -> Overdue {
         try idle.filter { key, flow in
             guard let present = try map.get(key), present.last_seen_ns == flow.last_seen_ns else { return false }
             return try map.delete(key)
@@ -97,7 +86,7 @@ enum FlowWalk {
     }
 
     private static func forget(
-        _ overdue: [(key: baton_flow_key, flow: baton_flow)], _ plane: DirectorPlane, _ timeouts: [FlowTimeouts?]
+        _ overdue: Overdue, _ plane: DirectorPlane, _ timeouts: [FlowTimeouts?]
     ) throws -> (count: UInt64, resets: [TimedOutFlow]) {
         let deleted = try delete(overdue, from: plane.flows)
         var resets: [TimedOutFlow] = []
@@ -148,8 +137,7 @@ enum FlowWalk {
                 )
             )
         }
-        try plane.flows.forEach { key, flow in add(key, flow) }
-        try plane.halfOpen.forEach { key, flow in add(key, flow) }
+        for map in [plane.flows, plane.halfOpen, plane.datagramFlows] { try map.forEach { key, flow in add(key, flow) } }
         return list
     }
 

@@ -57,8 +57,8 @@ extension DirectorHost {
         value.hash_secret = secrets[service] ?? 0
         let entry = self.service(service)
         if let entry, entry.transport == .udp {
-            // The data plane counts in seconds: not less than was asked for.
-            value.idle_s = UInt32(clamping: (entry.timeouts.udp.nanoseconds + 999_999_999) / 1_000_000_000)
+            // Not less than was asked for: the program counts in seconds, and notes when it saw a flow to a second.
+            value.idle_s = UInt32(clamping: (entry.timeouts.udp.nanoseconds + 999_999_999) / 1_000_000_000 + 1)
         }
         if let persistence = entry?.persistence {
             value.persistence_s = UInt32(clamping: persistence.timeout.nanoseconds / 1_000_000_000)

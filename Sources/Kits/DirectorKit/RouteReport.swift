@@ -66,7 +66,9 @@ struct RouteReport {
         let key = baton_flow_key(
             client: client.address, clientPort: client.port, service: service, servicePort: address.port,
             protocol: transport.number)
-        return try runtime.host.plane.flows.get(key) ?? runtime.host.plane.halfOpen.get(key)
+        let plane = runtime.host.plane
+        if transport == .udp { return try plane.datagramFlows.get(key) }
+        return try plane.flows.get(key) ?? plane.halfOpen.get(key)
     }
 
     private func state(_ flow: baton_flow) -> String {

@@ -20,7 +20,7 @@ static __always_inline bool group_needs(const struct baton_segment *segment, con
 {
     if (segment->payload || (segment->flags & (BATON_TCP_SYN | BATON_TCP_FIN | BATON_TCP_RST)))
         return true;
-    if (unlikely(!(flow->flags & BATON_FLOW_ESTABLISHED)))
+    if (unlikely((flow->flags & (BATON_FLOW_ESTABLISHED | BATON_FLOW_OPENING)) != BATON_FLOW_ESTABLISHED))
         return true;
     if (unlikely((__u8)(group_time(now) - flow->group_time) >= 2))
         return true;
@@ -39,6 +39,18 @@ static __always_inline bool goes_to_group(const struct baton_service *service, c
     return service->forwarding != BATON_FORWARD_OWNER;
 }
 
+/* Whether a frame shows that the flow is not over: data, which nobody sends after a FIN, or anything after an RST. */
+static __always_inline bool belies_the_end(const struct baton_segment *segment, __u8 flags)
+{
+    return segment->payload || flags & BATON_FLOW_RESET;
+}
+
+/* Whether a SYN opens another flow in the place of this one. */
+static __always_inline bool is_over(const struct baton_flow *flow)
+{
+    return (flow->flags & (BATON_FLOW_CLOSING | BATON_FLOW_RESET)) == BATON_FLOW_CLOSING;
+}
+
 /* The first FIN or RST of a flow. */
 static __always_inline void closing(const struct baton_flow *flow, const struct baton_flow_key *key,
                                     const struct verdict *verdict)
@@ -55,13 +67,20 @@ static __always_inline void update_flow(struct baton_flow *flow, const struct ba
     __u8 flags = flow->flags;
 
     if (segment->flags & BATON_TCP_SYN)
-        flags &= ~BATON_FLOW_ESTABLISHED;
+        flags |= BATON_FLOW_OPENING;
     else if ((segment->flags & (BATON_TCP_ACK | BATON_TCP_RST)) == BATON_TCP_ACK)
-        flags |= BATON_FLOW_ESTABLISHED;
+        flags = (flags | BATON_FLOW_ESTABLISHED) & ~BATON_FLOW_OPENING;
     if (unlikely(segment->flags & (BATON_TCP_FIN | BATON_TCP_RST))) {
-        if (!(flags & BATON_FLOW_CLOSING))
+        if (!(flags & BATON_FLOW_CLOSING)) {
             closing(flow, key, verdict);
+            flags |= segment->flags & BATON_TCP_RST ? BATON_FLOW_RESET : 0;
+        }
         flags |= BATON_FLOW_CLOSING;
+        if (segment->flags & BATON_TCP_FIN)
+            flags &= ~BATON_FLOW_RESET;
+    } else if (unlikely(flags & BATON_FLOW_CLOSING) && belies_the_end(segment, flags)) {
+        count_reopened(verdict->service->id, flow->slot);
+        flags &= ~(BATON_FLOW_CLOSING | BATON_FLOW_RESET);
     }
     if (flow->flags != flags)
         flow->flags = flags;
@@ -118,7 +137,7 @@ static __always_inline int serve(struct ethhdr *link, const struct baton_segment
         flow = verdict->answer ? bpf_map_lookup_elem(&half_open, &key) : half_open_flow(&key, segment->flags);
     if (likely(flow))
         slot = find_slot(flow->slot);
-    if (unlikely(is_opening(segment)) && (!slot_is_up(slot) || (flow && (flow->flags & BATON_FLOW_CLOSING))))
+    if (unlikely(is_opening(segment)) && (!slot_is_up(slot) || (flow && is_over(flow))))
         return serve_opening(link, segment, frame, verdict, &key, flow);
     if (unlikely(!flow))
         return pass(verdict->counts, BATON_COUNT_NO_FLOW);

@@ -70,6 +70,18 @@ static __always_inline __u16 table_entry(const struct baton_service *service, __
     return found ? found->slots[place % BATON_PLAN_ROW] : BATON_NO_SLOT;
 }
 
+/* The least loaded candidate. Also where a table has shown nothing but slots that are full or down: those of little
+ * weight may stand nowhere near. */
+static __always_inline __u16 dispatch_by_load(const struct baton_service *service)
+{
+    struct baton_scan *scan = prepare_scan(service);
+
+    if (!scan)
+        return BATON_NO_SLOT;
+    run_scan(scan, service, 0, false);
+    return scan->best.slot;
+}
+
 /* A table by the service's counter. A slot that is down is passed over. */
 static __always_inline __u16 dispatch_by_counter(const struct baton_opening *opening,
                                                  const struct baton_service *service)
@@ -86,7 +98,7 @@ static __always_inline __u16 dispatch_by_counter(const struct baton_opening *ope
         if (takes_new_flows(service->id, slot))
             return slot;
     }
-    return BATON_NO_SLOT;
+    return dispatch_by_load(service);
 }
 
 /* A table by a hash. Where the slot is down, another only if the plan says so. */
@@ -100,19 +112,9 @@ static __always_inline __u16 dispatch_by_hash(struct baton_opening *opening, con
         if (takes_new_flows(service->id, slot))
             return slot;
         if (!(service->plan_flags & BATON_PLAN_FALLBACK))
-            break;
+            return BATON_NO_SLOT;
     }
-    return BATON_NO_SLOT;
-}
-
-static __always_inline __u16 dispatch_by_load(const struct baton_service *service)
-{
-    struct baton_scan *scan = prepare_scan(service);
-
-    if (!scan)
-        return BATON_NO_SLOT;
-    run_scan(scan, service, 0, false);
-    return scan->best.slot;
+    return dispatch_by_load(service);
 }
 
 /* Two different places, if four draws give two, and the lesser of them; all are weighed where both are down. */

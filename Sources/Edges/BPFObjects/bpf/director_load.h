@@ -32,6 +32,17 @@ static __noinline void count_closing(__u32 service, __u16 slot)
     __sync_fetch_and_add(&load->inactive, 1);
 }
 
+/* A flow that was taken for closing, and lives. */
+static __noinline void count_reopened(__u32 service, __u16 slot)
+{
+    struct baton_load *load = find_load(service, slot);
+
+    if (!load)
+        return;
+    __sync_fetch_and_add(&load->inactive, -1);
+    __sync_fetch_and_add(&load->active, 1);
+}
+
 /* A flow whose place a new one has taken. */
 static __noinline void count_replaced(__u32 service, __u16 slot, __u8 flags)
 {

@@ -33,6 +33,14 @@ struct {
     __type(value, struct baton_flow);
 } flows SEC(".maps");
 
+/* Flows of UDP, which anybody can open with one forged datagram: they drive out no others. `max_entries` likewise. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, BATON_DEFAULT_DATAGRAM_FLOWS);
+    __type(key, struct baton_flow_key);
+    __type(value, struct baton_flow);
+} datagram_flows SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, BATON_MAX_SLOTS);

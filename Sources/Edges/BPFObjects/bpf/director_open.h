@@ -72,13 +72,13 @@ static __always_inline __u16 choose_slot(struct baton_opening *opening, const st
     return likely(slot != BATON_NO_SLOT) ? slot : sorry_slot(service->id);
 }
 
-/* Into the table of half-open flows, or, where there is no handshake, straight into that of flows. */
+/* Half-open flows have a table of their own, and so have those of UDP. */
 static __always_inline long insert_flow(struct baton_opening *opening)
 {
     __u64 mode = opening->replaces ? BPF_ANY : BPF_NOEXIST;
 
-    if (opening->flags & BATON_FLOW_ESTABLISHED)
-        return bpf_map_update_elem(&flows, &opening->key, &opening->flow, mode);
+    if (opening->protocol == IPPROTO_UDP)
+        return bpf_map_update_elem(&datagram_flows, &opening->key, &opening->flow, mode);
     if (opening->replaces)
         bpf_map_delete_elem(&flows, &opening->key);
     return bpf_map_update_elem(&half_open, &opening->key, &opening->flow, mode);
@@ -87,11 +87,13 @@ static __always_inline long insert_flow(struct baton_opening *opening)
 /* Another CPU was faster with the same flow, or the table has no place even after evicting. */
 static __always_inline __u32 join_winner(const struct baton_opening *opening)
 {
-    struct baton_flow *winner = bpf_map_lookup_elem(&half_open, &opening->key);
+    struct baton_flow *winner;
     __u16 slot;
 
-    if (!winner)
-        winner = bpf_map_lookup_elem(&flows, &opening->key);
+    if (opening->protocol == IPPROTO_UDP)
+        winner = bpf_map_lookup_elem(&datagram_flows, &opening->key);
+    else
+        winner = bpf_map_lookup_elem(&half_open, &opening->key);
     if (!winner)
         return BATON_NOT_OPENED | BATON_COUNT_TABLE_FULL;
     slot = winner->slot;

@@ -16,6 +16,7 @@ enum baton_other_kind {
     BATON_OTHER_UDP,            /* `flow` and `single` are set, the service's number and the flow's slot are not */
     BATON_OTHER_MALFORMED,      /* the same, but the lengths contradict one another */
     BATON_OTHER_ERROR,          /* the same, for the flow that an ICMP error quotes */
+    BATON_OTHER_TCP,            /* the same, for the first fragment of a TCP segment */
     BATON_OTHER_LATER,          /* a fragment after the first one: `fragment` is set */
 };
 
@@ -79,6 +80,17 @@ static __always_inline int read_udp(void *start, void *end, void *header, int sp
     return BATON_OTHER_UDP;
 }
 
+/* The first fragment of a TCP segment has the ports, if it has eight bytes. */
+static __always_inline int read_tcp(void *end, void *header, struct baton_other *other)
+{
+    __be16 *ports = header;
+
+    if ((void *)(ports + 4) > end)
+        return BATON_OTHER_NONE;
+    name_flow(other, IPPROTO_TCP, other->fragment.source, ports[0], other->fragment.destination, ports[1]);
+    return BATON_OTHER_TCP;
+}
+
 /* The quoted packet went from the service to the client. Its first eight bytes behind IP have the ports (RFC 792,
  * RFC 4443 2.4 c). Extension headers in the quotation are not followed. */
 static __always_inline int read_quotation(void *end, void *quotation, bool is_ipv6, struct baton_other *other)
@@ -107,6 +119,9 @@ static __always_inline int read_quotation(void *end, void *quotation, bool is_ip
     }
     if ((void *)(ports + 2) > end || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
         return BATON_OTHER_NONE;
+    /* The error goes to whom the quoted packet came from. */
+    if (__builtin_memcmp(other->fragment.destination, service, 16))
+        return BATON_OTHER_NONE;
     name_flow(other, protocol, client, ports[1], service, ports[0]);
     return BATON_OTHER_ERROR;
 }
@@ -126,14 +141,14 @@ static __always_inline int read_icmp(void *end, void *header, bool is_ipv6, stru
 
 /* Behind the headers of IP. `offset` of a fragment in units of eight bytes. */
 static __always_inline int read_transport(void *start, void *end, void *header, int space, __u32 frame, __u32 offset,
-                                          bool is_ipv6, struct baton_other *other)
+                                          __u8 protocol, bool is_ipv6, struct baton_other *other)
 {
-    __u8 protocol = other->fragment.protocol;
-
     if (offset)
         return BATON_OTHER_LATER;
     if (protocol == IPPROTO_UDP)
         return read_udp(start, end, header, space, frame, other);
+    if (other->is_first_fragment && protocol == IPPROTO_TCP)
+        return read_tcp(end, header, other);
     if (!other->is_first_fragment && protocol == (is_ipv6 ? BATON_IPPROTO_ICMPV6 : IPPROTO_ICMP))
         return read_icmp(end, header, is_ipv6, other);
     return BATON_OTHER_NONE;
@@ -154,7 +169,7 @@ static __always_inline int read_other_ipv4(void *start, void *end, void *header,
     other->fragment.protocol = ip->protocol;
     other->is_first_fragment = (ip->frag_off & bpf_htons(0x3fff)) == bpf_htons(0x2000);
     return read_transport(start, end, header + length, (int)bpf_ntohs(ip->tot_len) - (int)length, frame,
-                          bpf_ntohs(ip->frag_off) & 0x1fff, false, other);
+                          bpf_ntohs(ip->frag_off) & 0x1fff, ip->protocol, false, other);
 }
 
 static __always_inline int read_other_ipv6(void *start, void *end, void *header, __u32 frame,
@@ -196,9 +211,9 @@ static __always_inline int read_other_ipv6(void *start, void *end, void *header,
         space -= (extension->length + 1) * 8;
         cursor += (extension->length + 1) * 8;
     }
-    /* All fragments of a datagram name the same header behind this one. */
-    other->fragment.protocol = next;
-    return read_transport(start, end, cursor, space, frame, offset, true, other);
+    /* The key has no protocol: what the later fragments name may be an option that the first one alone shows the end
+     * of (RFC 8200 4.5: source, destination and identification tell datagrams apart). */
+    return read_transport(start, end, cursor, space, frame, offset, next, true, other);
 }
 
 /* What a frame is that is no whole TCP segment; an `enum baton_other_kind`. */
@@ -242,7 +257,7 @@ static __always_inline bool find_service(struct baton_other *other, struct verdi
  * there is no slot. A flow of UDP has no state to be taken over: it leaves a slot as soon as that has no owner. */
 static __always_inline __u32 slot_of_datagram(struct baton_other *other, const struct verdict *verdict)
 {
-    struct baton_flow *flow = bpf_map_lookup_elem(&flows, &other->flow);
+    struct baton_flow *flow = bpf_map_lookup_elem(&datagram_flows, &other->flow);
     __u64 now = bpf_ktime_get_coarse_ns();
     struct baton_opening *opening;
 
@@ -262,17 +277,12 @@ static __always_inline __u32 slot_of_datagram(struct baton_other *other, const s
     return open_or_ask(opening, verdict);
 }
 
-static __always_inline int serve_datagram(struct ethhdr *link, __u32 frame, struct baton_other *other,
-                                          const struct verdict *verdict)
+/* What begins a datagram, or is one whole; the slot of a first fragment is noted for those that follow. */
+static __always_inline int forward_first(struct ethhdr *link, __u32 frame, struct baton_other *other,
+                                         const struct verdict *verdict, __u16 number)
 {
-    __u32 number = slot_of_datagram(other, verdict);
-    struct baton_slot *slot;
+    struct baton_slot *slot = find_slot(number);
 
-    if (number == BATON_REFUSED)
-        return XDP_DROP;
-    if (number & BATON_NOT_OPENED)
-        return drop(verdict->counts, why_not_opened(number));
-    slot = find_slot(number);
     if (!slot)
         return drop(verdict->counts, BATON_COUNT_NO_BACKEND);
     if (!verdict->answer && other->is_first_fragment) {
@@ -285,15 +295,47 @@ static __always_inline int serve_datagram(struct ethhdr *link, __u32 frame, stru
     return forward(link, frame, verdict, slot, false);
 }
 
+static __always_inline int serve_datagram(struct ethhdr *link, __u32 frame, struct baton_other *other,
+                                          const struct verdict *verdict)
+{
+    __u32 number = slot_of_datagram(other, verdict);
+
+    if (number == BATON_REFUSED)
+        return XDP_DROP;
+    if (number & BATON_NOT_OPENED)
+        return drop(verdict->counts, why_not_opened(number));
+    return forward_first(link, frame, other, verdict, number);
+}
+
+static __always_inline struct baton_flow *known_flow(const struct baton_flow_key *key)
+{
+    struct baton_flow *flow;
+
+    if (key->protocol == IPPROTO_UDP)
+        return bpf_map_lookup_elem(&datagram_flows, key);
+    flow = bpf_map_lookup_elem(&flows, key);
+    return flow ? flow : bpf_map_lookup_elem(&half_open, key);
+}
+
+/* To the owner of a flow that is forwarded only. Where backups follow the flow it is dropped: they could make nothing of
+ * it, and the stack here would answer the segment with an RST. The client's TCP sends it again, and in the end smaller. */
+static __always_inline int serve_tcp_fragment(struct ethhdr *link, __u32 frame, struct baton_other *other,
+                                              const struct verdict *verdict)
+{
+    struct baton_flow *flow = known_flow(&other->flow);
+
+    if (verdict->service->forwarding != BATON_FORWARD_OWNER || !flow || !slot_has_owner(flow->slot))
+        return drop(verdict->counts, BATON_COUNT_FRAGMENTS);
+    return forward_first(link, frame, other, verdict, flow->slot);
+}
+
 /* To the flow's owner alone: it is its kernel that has to send smaller packets, or to give up. */
 static __always_inline int serve_error(struct ethhdr *link, __u32 frame, struct baton_other *other,
                                        const struct verdict *verdict)
 {
-    struct baton_flow *flow = bpf_map_lookup_elem(&flows, &other->flow);
+    struct baton_flow *flow = known_flow(&other->flow);
     struct baton_slot *slot;
 
-    if (!flow)
-        flow = bpf_map_lookup_elem(&half_open, &other->flow);
     if (!flow)
         return pass(verdict->counts, BATON_COUNT_NO_FLOW);
     slot = find_slot(flow->slot);
@@ -357,6 +399,8 @@ static __always_inline int serve_other(struct xdp_md *context, struct verdict *v
         return drop(verdict->counts, BATON_COUNT_MALFORMED);
     if (kind == BATON_OTHER_ERROR)
         return serve_error(link, frame, other, verdict);
+    if (kind == BATON_OTHER_TCP)
+        return serve_tcp_fragment(link, frame, other, verdict);
     return serve_datagram(link, frame, other, verdict);
 }
 

@@ -31,6 +31,7 @@ enum {
     /* Port ranges of one address and protocol. */
     BATON_MAX_PORT_RANGES = 32,
     BATON_DEFAULT_FRAGMENTED = 16384,
+    BATON_DEFAULT_DATAGRAM_FLOWS = 131072,
     BATON_MAX_SLOTS = 1024,
     /* Places of all services' dispatch plans together, and how many of them one element of the map holds. */
     BATON_PLAN_PLACES = 1 << 22,
@@ -206,7 +207,11 @@ BATON_ASSERT_SIZE(struct baton_flow_key, 24);
 
 enum baton_flow_flags {
     BATON_FLOW_ESTABLISHED = 1 << 0, /* the ACK that completes the handshake was seen */
-    BATON_FLOW_CLOSING = 1 << 1,     /* the client sent FIN or RST: a new SYN is a new flow */
+    BATON_FLOW_CLOSING = 1 << 1,     /* the client sent FIN or RST */
+    BATON_FLOW_OPENING = 1 << 2,     /* a SYN was seen, and no ACK since: every frame goes to the group */
+    BATON_FLOW_RESET = 1 << 3,       /* CLOSING by an RST. Anybody can forge one: a new SYN stays with the slot, and any
+                                      * other frame shows that it was none of the client's. After a FIN a new SYN is a
+                                      * new flow. */
 };
 
 struct baton_flow {
@@ -351,7 +356,8 @@ enum baton_director_counter {
     BATON_COUNT_NO_BACKEND,          /* SYN dropped: empty plan or inactive slot */
     BATON_COUNT_NO_FLOW,             /* not a SYN and no flow: left to the stack, which answers RST */
     BATON_COUNT_MALFORMED,           /* of a service, but not parseable: dropped */
-    BATON_COUNT_FRAGMENTS,           /* TCP or IPv6 in fragments that follow no first one: left to the stack */
+    BATON_COUNT_FRAGMENTS,           /* fragments that follow no first one: left to the stack; first ones of TCP for a
+                                      * service with backups: dropped */
     BATON_COUNT_NOT_OURS,            /* passed to the stack untouched; dropped when sent to a mark */
     BATON_COUNT_SLOT_DOWN,           /* flow of an inactive slot: left to the stack, which answers RST */
     BATON_COUNT_TABLE_FULL,          /* flow could not be inserted */
