@@ -48,6 +48,7 @@ extension TakeoverMachine {
     /// even where the client has shown nothing of that yet.
     private func isChecked(_ place: Int, _ connection: borrowing BackupConnection) -> Bool {
         guard let replay = work[place].plan.check?.replay, !work[place].regenerated.isReleased else { return false }
+        if replay.last != nil { return true }
         return connection.sndUna > replay.replyStart || !replay.heads.isEmpty
     }
 
@@ -229,7 +230,9 @@ extension TakeoverMachine {
             work[place].holeSince = nil
         }
         let silence = now - work[place].progressAt
-        guard silence >= parameters.catchUpTimeout else { return nil }
+        // Who has everything but the FIN loses more by a RST than by waiting.
+        let isAtEnd = work[place].plan.check?.replay.last != nil
+        guard silence >= (isAtEnd ? parameters.closeTimeout : parameters.catchUpTimeout) else { return nil }
         // An application that does not read is slow, not lost.
         if work[place].replayed < work[place].target {
             return work[place].window > work[place].replayed ? .adoptionRefused : nil
