@@ -122,7 +122,7 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        if let cause = obstacle(to: connection, work[place].profile) {
+        if let cause = obstacle(to: connection, work[place].profile, now: now) {
             resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
             return
         }

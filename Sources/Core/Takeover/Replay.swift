@@ -172,7 +172,7 @@ extension TakeoverMachine {
             work[place].retryAt = now + parameters.replayInterval
         }
         let isReplayed = work[place].replayed >= work[place].target
-        if let cause = connection.unprotected, !isReplayed {
+        if let cause = connection.unprotected, !isReplayed || work[place].isStuck {
             resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
             return
         }
@@ -221,10 +221,16 @@ extension TakeoverMachine {
     ) -> ResetCause? {
         // The socket may have what the tap has missed.
         let sent = work[place].plan.clientPlace(connection.clientSent)
-        let isHole = max(work[place].length(connection), work[place].replayed) < sent
-        if isHole {
-            let since = work[place].holeSince ?? now
+        let length = work[place].length(connection)
+        let reached = max(length, work[place].replayed)
+        if reached < sent {
+            var since = work[place].holeSince ?? .never
+            if since == .never || reached > work[place].holeAt {
+                // Where the socket has less than the tap, the tap knows since when; else it is another hole than the tap's.
+                since = reached == length ? connection.holeSince ?? now : now
+            }
             work[place].holeSince = since
+            work[place].holeAt = reached
             if now - since >= parameters.holeTimeout { return .journalHole }
         } else {
             work[place].holeSince = nil
