@@ -238,18 +238,48 @@ extension TakeoverMachine {
         work[place].regenerated.take(
             payload, at: frame.sequence.distance(from: entry.iss.advanced(by: 1)), hasFIN: frame.flags.contains(.fin))
         work[place].regenerated.hold(Array(packet))
-        let acknowledged = Int64(clamping: work[place].sndUna(connection)) + work[place].plan.replyOrigin
+        judge(place, connection, check, tracker: tracker, now: now, into: &effects)
+        conclude(now: now, into: &effects)
+    }
+
+    /// Judges what is held back, once more as time passes.
+    mutating func judgeAgain(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) {
+        guard let check = work[place].plan.check, !work[place].regenerated.isReleased,
+            !work[place].regenerated.packets.isEmpty
+        else { return }
+        judge(place, connection, check, tracker: tracker, now: now, into: &effects)
+    }
+
+    private mutating func judge(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        _ check: SpliceCheck,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) {
+        let origin = work[place].plan.replyOrigin
+        let acknowledged = UInt64(max(Int64(clamping: work[place].sndUna(connection)) + origin, 0))
+        // A server was heard to begin, and the client shows nothing of it. What was taken for its answer may be one to the
+        // probe of a backup that has died since, and a frame that says more be on its way.
+        let age = now - (work[place].answeredAt ?? now)
+        if acknowledged == check.replay.replyStart, !check.replay.heads.isEmpty, age < parameters.lateAnswers { return }
         let regenerated = work[place].regenerated
-        switch check.judge(regenerated.bytes, end: regenerated.end, acknowledged: UInt64(max(acknowledged, 0))) {
+        switch check.judge(regenerated.bytes, end: regenerated.end, acknowledged: acknowledged) {
         case .undecided: return
         case .continues:
             work[place].regenerated.isReleased = true
-            effects.append(.release(flow))
+            effects.append(.release(work[place].flow))
             for packet in work[place].regenerated.packets { effects.append(.sendToClient(packet)) }
             work[place].regenerated.packets = []
         case .breaks(let cause):
             resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
         }
-        conclude(now: now, into: &effects)
     }
 }

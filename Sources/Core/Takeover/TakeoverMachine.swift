@@ -411,6 +411,8 @@ public struct TakeoverMachine: ~Copyable {
                 attempt(place, connection, tracker: tracker, now: now, into: &effects)
             }
         case .replaying:
+            judgeAgain(place, connection, tracker: tracker, now: now, into: &effects)
+            guard work[place].state == .replaying else { return }
             // What is to be done depends on what the socket has done; `progress` goes on.
             let isFeeding = work[place].replayed < work[place].target
             let longest = isFeeding ? parameters.replayInterval : .seconds(1)
