@@ -35,14 +35,77 @@ import Testing
         #expect(!conversation.pipelines)
     }
 
-    /// A client that waits for the server's FIN gets it from whoever answers the same again.
-    @Test(arguments: ["GET", "POST"])
-    func staysAtTheLastReply(_ method: String) {
+    // MARK: The last reply
+
+    struct Last: CustomTestStringConvertible, Sendable {
+        var request: String
+        var closes = false
+        var isLast = true
+        var testDescription: String { "\(request.prefix { $0 != "\r" }), closes \(closes)" }
+    }
+
+    static let lasts = [
+        Last(request: head("GET / HTTP/1.1", "Connection: close")),
+        Last(request: head("POST / HTTP/1.1", "Connection: TE , close", "Content-Length: 1") + "x"),
+        Last(request: head("HEAD / HTTP/1.1"), closes: true),
+        Last(request: head("GET / HTTP/1.0")),
+        Last(request: head("GET / HTTP/1.0", "Connection: Keep-Alive"), isLast: false),
+        Last(request: head("GET / HTTP/1.1"), isLast: false),
+    ]
+
+    /// A client that waits for the server's FIN gets it from whoever takes over, however the reply is to be shown.
+    @Test(arguments: lasts)
+    func staysAtTheLastReply(_ last: Last) throws {
         var conversation = Conversation()
-        conversation.received(head("\(method) / HTTP/1.1", "Connection: close"), acknowledged: 0)
+        conversation.received(last.request, acknowledged: 0)
+        var facts = ReplyFacts(status: 200, headBytes: 200, framing: .length(1000), etag: EntityTag(isWeak: true, value: []))
+        facts.closes = last.closes
+        conversation.reported(ReplyReport(place: 0, facts: facts))
+        let end: UInt64 = last.request.hasPrefix("HEAD") ? 200 : 1200
+        conversation.acknowledged(to: end - 1)
+        #expect(conversation.lastEnd == nil)
+        conversation.acknowledged(to: end)
+        #expect(conversation.requests.count == (last.isLast ? 1 : 0))
+        #expect(conversation.lastEnd == (last.isLast ? end : nil))
+        guard last.isLast else { return }
+        let length = UInt64(last.request.utf8.count)
+        let replay = try replay(conversation)
+        #expect(replay.last?.start == 0 && replay.start == length && replay.replyStart == end)
+        // Void (RFC 9112 9.6), whatever it may be.
+        conversation.received(head("POST / HTTP/1.1") + "\n", acknowledged: end)
+        #expect(try self.replay(conversation).start == length + 20)
+        conversation.acknowledged(to: end + 1)
+        #expect(conversation.lastEnd == end, "the FIN was acknowledged")
+        conversation.acknowledged(to: end + 2)
+        #expect(conversation.lastEnd == nil, "more than a FIN")
+    }
+
+    @Test func passesALastReplyThatWasNone() {
+        var conversation = Conversation()
+        conversation.received(head("GET / HTTP/1.0"), acknowledged: 0)
         conversation.reported(ReplyReport(place: 0, facts: reply(1000)))
-        conversation.acknowledged(to: 1200)
-        #expect(conversation.requests.count == (method == "GET" ? 1 : 0))
+        conversation.received(get, acknowledged: 1200)
+        #expect(conversation.requests.count == 2)
+        conversation.reported(ReplyReport(place: 1200, facts: reply(1000)))
+        #expect(conversation.requests.count == 1 && conversation.replyStart == 1200 && conversation.lastEnd == nil)
+    }
+
+    @Test func asksToClose() {
+        let request = head("GET /a HTTP/1.1", "host: a.example", "Cookie: b", "X-Host: c")
+        #expect(
+            String(decoding: ClosingRequest.head(like: Array(request.utf8), .http11), as: UTF8.self)
+                == head("OPTIONS * HTTP/1.1", "host: a.example", "Connection: close"))
+        #expect(
+            String(decoding: ClosingRequest.head(like: [], .http10), as: UTF8.self)
+                == head("OPTIONS * HTTP/1.0", "Connection: close"))
+        var facts = ReplyFacts(status: 400, headBytes: 150, framing: .length(157), closes: true)
+        #expect(ClosingRequest.answerBytes(facts) == 307)
+        facts.framing = .length(.max)
+        #expect(ClosingRequest.answerBytes(facts) == nil)
+        facts.framing = .chunked
+        #expect(ClosingRequest.answerBytes(facts) == nil)
+        facts = ReplyFacts(status: 200, headBytes: 150, framing: .length(0))
+        #expect(ClosingRequest.answerBytes(facts) == nil, "it goes on")
     }
 
     @Test func staysWithoutFacts() {
@@ -308,6 +371,22 @@ import Testing
         let check = check([Self.original], .whole(longerBy: 6))
         #expect(judge(check, longer, held: Self.length + 10) == .continues)
         #expect(judge(check, Self.original, held: Self.length + 10) == .breaks(.replyDiffers), "not what the trial showed")
+    }
+
+    @Test func checksTheEnd() {
+        var check = check([], .end(bytes: 100))
+        check.replay.last = split(get).1.first
+        for held: UInt64 in [0, 1] {
+            let judge = { (count: Int, end: Int?) in
+                check.judge(Array(repeating: 0, count: count), end: end, acknowledged: 5000 + held)
+            }
+            #expect(judge(100, nil) == .undecided)
+            #expect(judge(0, 100) == .continues, "before the rest has come: nothing comes behind it")
+            #expect(judge(101, nil) == .breaks(.replyDiffers), "a byte that the client does not have")
+            #expect(judge(99, 99) == .breaks(.replyDiffers))
+            #expect(judge(100, 101) == .breaks(.replyDiffers))
+        }
+        #expect(check.judge([], end: 100, acknowledged: 5002) == .breaks(.replyUnknown))
     }
 
     @Test func checksTheRest() {

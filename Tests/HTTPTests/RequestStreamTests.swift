@@ -22,7 +22,9 @@ import Testing
         Sample(name: "DELETE", text: head("DELETE /x HTTP/1.1", "Host: a"), method: .delete),
         Sample(name: "a method's letters count", text: head("get / HTTP/1.1", "Host: a"), method: .other),
         Sample(name: "PROPFIND", text: head("PROPFIND / HTTP/1.1", "Host: a"), method: .other),
-        Sample(name: "HTTP/1.0", text: head("GET / HTTP/1.0"), version: .http10),
+        Sample(name: "HTTP/1.0", text: head("GET / HTTP/1.0"), traits: .closes, version: .http10),
+        Sample(
+            name: "HTTP/1.0 that goes on", text: head("GET / HTTP/1.0", "Connection: x, Keep-Alive"), version: .http10),
         Sample(name: "empty value", text: head("GET / HTTP/1.1", "Host:", "X:   ", "Y:\t")),
         Sample(name: "UTF-8 in the target and in a value", text: head("GET /\u{e4} HTTP/1.1", "Host: a", "X: \u{e4}")),
         Sample(

@@ -52,6 +52,23 @@ struct SeedTests {
         }
     }
 
+    @Test("servers that die between a last reply and their FIN: the end comes from another")
+    func seedsClosing() {
+        var total = SimulationCounts()
+        var bad: [String] = []
+        let range = Self.range
+        for seed in range {
+            let simulation =
+                Self.isTraced
+                ? SimulationRun.trace(seed: seed, scenario: .drawnClosing(from: seed)) : SimulationRun.runClosing(seed: seed)
+            total.add(simulation.counts)
+            if let violation = simulation.violations.first { bad.append("seed \(seed): \(violation)") }
+        }
+        print("\(range.count) seeds with late ends: \(total)")
+        #expect(bad.isEmpty, "\(bad.count) of \(range.count): \(bad.prefix(5))")
+        #expect(total.closed > range.count / 10, "hardly an end that came from another server: \(total)")
+    }
+
     @Test("applications that crash and come back: on their own machine in time, on a backup's else")
     func seedsRestart() {
         var total = SimulationCounts()

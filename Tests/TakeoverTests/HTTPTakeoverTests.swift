@@ -109,6 +109,25 @@ struct HTTPTakeoverTests {
         #expect(fixture.machine.figures.resets(.replyDiffers) == 1)
     }
 
+    /// What was taken for its answer was one to the probe of a backup that has died since: what that one had sent is
+    /// shown a round trip later.
+    @Test(arguments: [false, true])
+    func waitsForWhatIsOnItsWay(hasSome: Bool) throws {
+        let fixture = fixture(HTTPReplay(rangeFrom: nil))
+        fixture.connect(Array(Self.get.utf8))
+        try report(fixture, original)
+        answer(fixture, at: Self.get.utf8.count, ack: 0)
+        let other = String(decoding: original, as: UTF8.self).replacing("Length: 1", with: "Length: 2")
+        try held(fixture, Array(other.utf8))
+        #expect(!fixture.order.contains("release"))
+        fixture.run(.milliseconds(100))
+        #expect(!fixture.order.contains("release"))
+        if hasSome { fixture.send([.ack], at: Self.get.utf8.count, ack: original.count + 10) }
+        fixture.run(.seconds(1))
+        #expect(fixture.machine.figures.resets(.replyDiffers) == (hasSome ? 1 : 0))
+        #expect(fixture.order.contains("release") == !hasSome, "it has nothing: any reply will do")
+    }
+
     @Test func resetsAPost() {
         let fixture = fixture()
         fixture.connect(Array(Self.post.utf8))

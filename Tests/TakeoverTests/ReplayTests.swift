@@ -198,6 +198,53 @@ struct ReplayTests {
         #expect(fixture.resets.first?.frame.sequence == SequenceNumber(5011))
     }
 
+    /// The tap has waited for it long enough already: it has seen what the client sends while nobody answers, too.
+    @Test func anOldHoleIsResetAtOnce() {
+        let fixture = TakeoverFixture()
+        fixture.connect(pattern(0..<100))
+        fixture.send([.ack], at: 150, pattern(150..<200))
+        fixture.run(.seconds(4))
+        // Of two gaps, the second is young.
+        fixture.send([.ack], at: 250, pattern(250..<300))
+        fixture.send([.ack], at: 100, pattern(100..<150))
+        fixture.run(.seconds(4))
+        fixture.start()
+        fixture.send([.ack], at: 300, ack: 10)
+        #expect(fixture.machine.figures.adopted == 1)
+        fixture.run(.milliseconds(900))
+        #expect(fixture.resets.isEmpty)
+        fixture.run(.milliseconds(1200))
+        #expect(fixture.machine.figures.resets(.journalHole) == 1)
+
+        let old = TakeoverFixture()
+        old.connect(pattern(0..<100))
+        old.send([.ack], at: 150, pattern(150..<200))
+        old.run(.milliseconds(5100))
+        old.start()
+        old.send([.ack], at: 200, ack: 10)
+        #expect(old.machine.figures.resets(.journalHole) == 1)
+        #expect(old.machine.figures.adopted == 0 && old.entries.isEmpty && old.isSettled)
+        #expect(old.resets.first?.frame.sequence == SequenceNumber(5011))
+    }
+
+    /// What cannot be journalled any more is not there either: the socket waits behind the hole for ever.
+    @Test(arguments: [false, true])
+    func aHoleStaysOneWithoutProtection(isFilled: Bool) {
+        var parameters = TrackerParameters()
+        parameters.gapsPerConnection = 2
+        let fixture = TakeoverFixture(tracker: parameters)
+        fixture.connect(pattern(0..<100))
+        fixture.start()
+        fixture.send([.ack], at: 150, ack: 10)
+        fixture.run(.milliseconds(200))
+        // The tap missed it, the socket has it.
+        if isFilled { fixture.sockets[TakeoverFixture.flow()]?.received += pattern(100..<150) }
+        for place in [200, 300, 400] { fixture.send([.ack], at: place, ack: 10, pattern(place..<place + 50)) }
+        fixture.run(.seconds(2))
+        #expect(fixture.machine.figures.resets(.journalHole) == (isFilled ? 0 : 1))
+        #expect(fixture.isFinished)
+    }
+
     @Test(arguments: [false, true])
     func aHoleThatIsFilledIsNone(byTheTap: Bool) {
         let fixture = TakeoverFixture()

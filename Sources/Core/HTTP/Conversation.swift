@@ -172,7 +172,7 @@ public struct Conversation: Sendable {
     /// The chain: the oldest request was sent in full, its reply's end is known, and the client has acknowledged it.
     private mutating func passReply() -> Bool {
         guard let request = requests.first, let end = request.end, let reply = replyEnd, acknowledged >= reply,
-            !isLast(request)
+            !isLast(request, reply)
         else { return false }
         answeredEnd = end
         requests.removeFirst(1)
@@ -180,13 +180,20 @@ public struct Conversation: Sendable {
         return true
     }
 
-    /// Behind this reply the server closes, and its client may wait for that: only another server that answers the same
-    /// will close as well. What cannot be asked again, or not be shown to be the same, is left at its end.
-    private func isLast(_ request: Request) -> Bool {
-        guard let facts = heads.last, facts.closes || request.traits.contains(.closes), request.method.isSafe else {
-            return false
-        }
-        return ReplyComparison.whole(facts, facts, answering: request.method) == .same
+    /// Behind the reply to this request, which ends here, the server closes: one of both says so (RFC 9112 9.6), and no
+    /// other reply is known to begin there.
+    private func isLast(_ request: Request, _ end: UInt64) -> Bool {
+        guard heads.last?.closes ?? false || request.traits.contains(.closes) else { return false }
+        return !reports.contains { $0.place == end }
+    }
+
+    /// Where the stream of replies ends, if the client has all of it, and nothing but the server's FIN is left, which may
+    /// be on its way or acknowledged; nil where that is not certain.
+    public var lastEnd: UInt64? {
+        guard !hasEnded, let request = requests.first, request.isComplete, let end = replyEnd, isLast(request, end),
+            acknowledged == end || acknowledged == end + 1
+        else { return nil }
+        return end
     }
 
     /// Where the chain is broken (chunks, a lost report): a reply was reported to start exactly where a client that
@@ -245,12 +252,15 @@ public struct Replay: Hashable, Sendable {
     public var request: Request?
     /// What the dead server had sent of its reply: interim heads, then the final one, as far as they are known.
     public var heads: [ReplyFacts]
+    /// Nothing but the server's FIN is left, behind the reply to this request; `replyStart` is where it stands.
+    public var last: Request?
 
-    public init(start: UInt64, replyStart: UInt64, request: Request?, heads: [ReplyFacts]) {
+    public init(start: UInt64, replyStart: UInt64, request: Request?, heads: [ReplyFacts], last: Request? = nil) {
         self.start = start
         self.replyStart = replyStart
         self.request = request
         self.heads = heads
+        self.last = last
     }
 
     /// The head of the reply itself, behind the interim ones.
@@ -287,6 +297,10 @@ extension Conversation {
         clientSent: UInt64,
         received: UInt64
     ) throws(ReplayRefusal) -> Replay {
+        // What the client has sent behind its last request is void (RFC 9112 9.6), whatever it is.
+        if let lastEnd, let last = requests.first {
+            return Replay(start: received, replyStart: lastEnd, request: nil, heads: [], last: last)
+        }
         if hasEnded || stream.fault == .tunnel { throw ReplayRefusal(cause: .requestNotUnderstood) }
         // Bytes that are not understood may be any request: only an operator who allows all may have them replayed.
         if stream.fault != nil, methods != .all { throw ReplayRefusal(cause: .requestNotUnderstood) }

@@ -13,7 +13,7 @@ public struct ReplyFacts: Hashable, Sendable {
     /// In small letters; nil: none, or `identity`.
     public var contentEncoding: [UInt8]?
     public var contentRange: ContentRange?
-    /// `Connection: close`.
+    /// `Connection: close`, or HTTP/1.0 without `keep-alive`: the server closes behind it (RFC 9112 9.3).
     public var closes: Bool
 
     /// How the end of the body is told (RFC 9112 6.3), the method of the request and the status aside.

@@ -73,6 +73,7 @@ private struct StatusLine {
     private var contentEncoding: [UInt8]?
     private var contentRange: ContentRange?
     private var closes = false
+    private var keepsAlive = false
     private var seen: Set<RequestFieldName> = []
 
     private enum RequestFieldName: Hashable {
@@ -131,7 +132,11 @@ private struct StatusLine {
             contentRange = range(bytes, value)
             return once(.contentRange)
         }
-        if name.equals("connection"), text(bytes, value).equals("close") { closes = true }
+        if name.equals("connection") {
+            let options = text(bytes, value)
+            if options.lists("close") == true { closes = true }
+            if options.lists("keep-alive") != false { keepsAlive = true }
+        }
         return true
     }
 
@@ -184,7 +189,7 @@ private struct StatusLine {
             lastModified: lastModified,
             contentEncoding: contentEncoding,
             contentRange: contentRange,
-            closes: closes
+            closes: closes || version == .http10 && !keepsAlive
         )
     }
 }

@@ -37,7 +37,7 @@ public struct Request: Hashable, Sendable {
         /// If-Match, If-None-Match, If-Modified-Since or If-Unmodified-Since.
         public static let hasPrecondition = Traits(rawValue: 1 << 5)
         public static let hasAcceptEncoding = Traits(rawValue: 1 << 6)
-        /// `Connection: close`.
+        /// `Connection: close`, or HTTP/1.0 without `keep-alive`: the server closes behind its reply (RFC 9112 9.3).
         public static let closes = Traits(rawValue: 1 << 7)
     }
 

@@ -95,7 +95,9 @@ extension RequestStream {
         case .ifRange: mark(.hasIfRange, &requests)
         case .precondition: mark(.hasPrecondition, &requests)
         case .acceptEncoding: mark(.hasAcceptEncoding, &requests)
-        case .connection: if text.equals("close") { mark(.closes, &requests) }
+        case .connection:
+            if text.lists("close") == true { mark(.closes, &requests) }
+            if text.lists("keep-alive") != false { head.keepsAlive = true }
         case .other: break
         }
     }
@@ -119,6 +121,8 @@ extension RequestStream {
     private mutating func headComplete(_ requests: inout RequestQueue) {
         let end = place
         requests.updateLast { $0.headEnd = end }
+        // RFC 9112 9.3.
+        if head.isHTTP10, !head.keepsAlive { mark(.closes, &requests) }
         if head.isChunked, head.contentLength != nil {
             fail(.twoLengths)
         } else if head.isChunked, head.isHTTP10 {

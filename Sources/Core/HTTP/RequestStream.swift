@@ -194,6 +194,8 @@ struct HeadLengths: Sendable {
     var isHTTP10 = false
     var contentLength: UInt64?
     var isChunked = false
+    /// `Connection: keep-alive`, or a list that may have it.
+    var keepsAlive = false
 }
 
 /// The requests of one connection that are not known to be answered in full, oldest first.

@@ -43,6 +43,25 @@ struct ShortText: Sendable {
         return true
     }
 
+    /// Whether a list whose members are divided by commas (RFC 9110 5.6.1) has this one; nil where its end is cut off and
+    /// what is there does not have it.
+    func lists(_ member: StaticString) -> Bool? {
+        var start = 0
+        while start <= count {
+            let end = place(of: 0x2c, from: start) ?? count
+            var (first, last) = (start, end)
+            while first < last, bytes[first].isBlank { first += 1 }
+            while first < last, bytes[last - 1].isBlank { last -= 1 }
+            if end < count || !isCut, last - first == member.utf8CodeUnitCount,
+                (first..<last).allSatisfy({ bytes[$0] == member.utf8Start[$0 - first] })
+            {
+                return true
+            }
+            start = end + 1
+        }
+        return isCut ? nil : false
+    }
+
     /// Where a byte stands first, from a place on.
     func place(of byte: UInt8, from start: Int) -> Int? {
         var index = start

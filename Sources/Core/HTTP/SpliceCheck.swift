@@ -10,6 +10,8 @@ public struct SpliceCheck: Hashable, Sendable {
         case whole(longerBy: Int)
         /// The rest of a body, behind a head of exactly this length.
         case rest(ContentRange, headBytes: Int)
+        /// So many bytes, all of which lie below what the client has, and then the FIN: `replay.last` is set.
+        case end(bytes: Int)
     }
 
     public enum Verdict: Hashable, Sendable {
@@ -30,8 +32,13 @@ public struct SpliceCheck: Hashable, Sendable {
 
     /// Judges the first bytes of the regenerated stream.
     ///
-    /// - Parameter acknowledged: what the client has by now, counted as `replay.replyStart` is.
-    public func judge(_ bytes: [UInt8], acknowledged: UInt64) -> Verdict {
+    /// - Parameters:
+    ///   - end: where its FIN stands, counted from the first of these bytes; nil while none was seen.
+    ///   - acknowledged: what the client has by now, counted as `replay.replyStart` is.
+    public func judge(_ bytes: [UInt8], end: Int? = nil, acknowledged: UInt64) -> Verdict {
+        if case .end(let length) = expectation {
+            return judgeEnd(length, received: bytes.count, end, acknowledged: acknowledged)
+        }
         // What the client has nothing of may be anything.
         guard acknowledged > replay.replyStart else { return .continues }
         guard let request = replay.request, request.count == 1, !replay.heads.isEmpty else {
@@ -63,6 +70,13 @@ public struct SpliceCheck: Hashable, Sendable {
         return .breaks(.replyUnknown)
     }
 
+    /// A stream that ends in the right place has nothing that the client could get; what it says does not matter.
+    private func judgeEnd(_ length: Int, received: Int, _ end: Int?, acknowledged: UInt64) -> Verdict {
+        guard acknowledged <= replay.replyStart + 1 else { return .breaks(.replyUnknown) }
+        guard received <= length, end ?? length == length else { return .breaks(.replyDiffers) }
+        return end == nil ? .undecided : .continues
+    }
+
     private func judgeFinal(
         _ original: ReplyFacts,
         _ regenerated: ReplyFacts,
@@ -81,6 +95,8 @@ public struct SpliceCheck: Hashable, Sendable {
             guard regenerated.headBytes == headBytes else { return .breaks(.replyDiffers) }
             longerBy = 0
             comparison = ReplyComparison.rest(original, regenerated, asked: asked)
+        case .end:
+            return .breaks(.replyDiffers)
         }
         switch comparison {
         case .same: return longerBy == 0 ? .continues : .breaks(.replyDiffers)

@@ -34,6 +34,7 @@ extension TakeoverMachine {
         } catch {
             return .reset(error.cause)
         }
+        if let last = replay.last { return close(place, connection, replay, behind: last, tracker: tracker) }
         // The client would join what it has behind a hole to whatever comes before it: right only within a body that is
         // shown to be the same.
         let isSilent = !tellsHoles(place, connection)
@@ -121,11 +122,13 @@ extension TakeoverMachine {
         now: Instant,
         into effects: inout [TakeoverEffect]
     ) {
-        if let cause = obstacle(to: connection, work[place].profile) {
+        if let cause = obstacle(to: connection, work[place].profile, now: now) {
             resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
             return
         }
-        if let trial = work[place].trial, let facts, let original = trial.replay.final, let request = trial.replay.request {
+        if let trial = work[place].trial, let closing = trial.closing {
+            planEnd(place, connection, trial.replay, closing, answer: facts.flatMap(ClosingRequest.answerBytes))
+        } else if let trial = work[place].trial, let facts, let original = trial.replay.final, let request = trial.replay.request {
             if let rewritten = trial.rewritten {
                 if ReplyComparison.rest(original, facts, asked: rewritten.asked) == .same {
                     planRest(place, trial.replay, original, facts, rewritten)
@@ -167,6 +170,43 @@ extension TakeoverMachine {
         work[place].plan.check?.expectation = .rest(rewritten.asked, headBytes: Int(rest.headBytes))
     }
 
+    // MARK: Close
+
+    /// The client has all but the FIN. It shall come from a server that has closed, so one is asked to.
+    private mutating func close(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        _ replay: Replay,
+        behind last: Request,
+        tracker: borrowing Tracker
+    ) -> Preparation {
+        // Of the dead server, behind its last reply: it did not close.
+        if work[place].hasHole { return .reset(.replyUnknown) }
+        let head = tracker.journal(work[place].handle, last.start..<(last.headEnd ?? last.start))
+        let request = ClosingRequest.head(like: head, last.version)
+        work[place].trial = Trial(replay: replay, closing: request)
+        return .tryFirst(request)
+    }
+
+    /// The answer to the closing request lies over the last bytes that the client has, so that the FIN stands behind them.
+    /// The request lies over the last that the client has sent: what is there is answered, or void. Where the trial has
+    /// not shown an answer that will do, the socket is given nothing, and closes when its application has had enough.
+    private mutating func planEnd(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        _ replay: Replay,
+        _ request: [UInt8],
+        answer bytes: UInt64?
+    ) {
+        let inserted = bytes == nil ? [] : request
+        work[place].plan = ReplayPlan(
+            clientOrigin: Int64(clamping: connection.journalLength) - Int64(inserted.count),
+            replyOrigin: Int64(clamping: replay.replyStart) - Int64(bytes ?? 0),
+            rewritten: inserted,
+            check: SpliceCheck(replay: replay, expectation: .end(bytes: Int(bytes ?? 0)))
+        )
+    }
+
     // MARK: Verdict
 
     /// A segment of the adopted socket that the data plane has held back.
@@ -195,19 +235,51 @@ extension TakeoverMachine {
             return
         }
         let payload = UnsafeRawBufferPointer(rebasing: packet[frame.payload])
-        work[place].regenerated.take(payload, at: frame.sequence.distance(from: entry.iss.advanced(by: 1)))
+        work[place].regenerated.take(
+            payload, at: frame.sequence.distance(from: entry.iss.advanced(by: 1)), hasFIN: frame.flags.contains(.fin))
         work[place].regenerated.hold(Array(packet))
-        let acknowledged = Int64(clamping: work[place].sndUna(connection)) + work[place].plan.replyOrigin
-        switch check.judge(work[place].regenerated.bytes, acknowledged: UInt64(max(acknowledged, 0))) {
+        judge(place, connection, check, tracker: tracker, now: now, into: &effects)
+        conclude(now: now, into: &effects)
+    }
+
+    /// Judges what is held back, once more as time passes.
+    mutating func judgeAgain(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) {
+        guard let check = work[place].plan.check, !work[place].regenerated.isReleased,
+            !work[place].regenerated.packets.isEmpty
+        else { return }
+        judge(place, connection, check, tracker: tracker, now: now, into: &effects)
+    }
+
+    private mutating func judge(
+        _ place: Int,
+        _ connection: borrowing BackupConnection,
+        _ check: SpliceCheck,
+        tracker: borrowing Tracker,
+        now: Instant,
+        into effects: inout [TakeoverEffect]
+    ) {
+        let origin = work[place].plan.replyOrigin
+        let acknowledged = UInt64(max(Int64(clamping: work[place].sndUna(connection)) + origin, 0))
+        // A server was heard to begin, and the client shows nothing of it. What was taken for its answer may be one to the
+        // probe of a backup that has died since, and a frame that says more be on its way.
+        let age = now - (work[place].answeredAt ?? now)
+        if acknowledged == check.replay.replyStart, !check.replay.heads.isEmpty, age < parameters.lateAnswers { return }
+        let regenerated = work[place].regenerated
+        switch check.judge(regenerated.bytes, end: regenerated.end, acknowledged: acknowledged) {
         case .undecided: return
         case .continues:
             work[place].regenerated.isReleased = true
-            effects.append(.release(flow))
+            effects.append(.release(work[place].flow))
             for packet in work[place].regenerated.packets { effects.append(.sendToClient(packet)) }
             work[place].regenerated.packets = []
         case .breaks(let cause):
             resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
         }
-        conclude(now: now, into: &effects)
     }
 }

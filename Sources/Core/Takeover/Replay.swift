@@ -48,6 +48,7 @@ extension TakeoverMachine {
     /// even where the client has shown nothing of that yet.
     private func isChecked(_ place: Int, _ connection: borrowing BackupConnection) -> Bool {
         guard let replay = work[place].plan.check?.replay, !work[place].regenerated.isReleased else { return false }
+        if replay.last != nil { return true }
         return connection.sndUna > replay.replyStart || !replay.heads.isEmpty
     }
 
@@ -171,7 +172,7 @@ extension TakeoverMachine {
             work[place].retryAt = now + parameters.replayInterval
         }
         let isReplayed = work[place].replayed >= work[place].target
-        if let cause = connection.unprotected, !isReplayed {
+        if let cause = connection.unprotected, !isReplayed || work[place].isStuck {
             resetAdopted(place, connection, cause, tracker: tracker, now: now, into: &effects)
             return
         }
@@ -220,16 +221,24 @@ extension TakeoverMachine {
     ) -> ResetCause? {
         // The socket may have what the tap has missed.
         let sent = work[place].plan.clientPlace(connection.clientSent)
-        let isHole = max(work[place].length(connection), work[place].replayed) < sent
-        if isHole {
-            let since = work[place].holeSince ?? now
+        let length = work[place].length(connection)
+        let reached = max(length, work[place].replayed)
+        if reached < sent {
+            var since = work[place].holeSince ?? .never
+            if since == .never || reached > work[place].holeAt {
+                // Where the socket has less than the tap, the tap knows since when; else it is another hole than the tap's.
+                since = reached == length ? connection.holeSince ?? now : now
+            }
             work[place].holeSince = since
+            work[place].holeAt = reached
             if now - since >= parameters.holeTimeout { return .journalHole }
         } else {
             work[place].holeSince = nil
         }
         let silence = now - work[place].progressAt
-        guard silence >= parameters.catchUpTimeout else { return nil }
+        // Who has everything but the FIN loses more by a RST than by waiting.
+        let isAtEnd = work[place].plan.check?.replay.last != nil
+        guard silence >= (isAtEnd ? parameters.closeTimeout : parameters.catchUpTimeout) else { return nil }
         // An application that does not read is slow, not lost.
         if work[place].replayed < work[place].target {
             return work[place].window > work[place].replayed ? .adoptionRefused : nil

@@ -36,6 +36,8 @@ struct Trial {
     var replay: Replay
     /// Nil where it was made as the client made it.
     var rewritten: RangeRewrite.Rewritten?
+    /// A `ClosingRequest`, in place of everything that the client sent; nil where something is left to be answered.
+    var closing: [UInt8]?
 }
 
 /// What the adopted socket has sent and was not let out yet.
@@ -48,8 +50,11 @@ struct Regenerated {
     /// What waits for the verdict. What is more is lost; TCP sends it again.
     var packets: [[UInt8]] = []
     var isReleased = false
+    /// Where its FIN stands; nil while none was seen.
+    var end: Int?
 
-    mutating func take(_ payload: UnsafeRawBufferPointer, at place: Int) {
+    mutating func take(_ payload: UnsafeRawBufferPointer, at place: Int, hasFIN: Bool) {
+        if hasFIN { end = place + payload.count }
         guard place >= 0, place <= bytes.count, bytes.count < Self.headBytes else { return }
         let known = bytes.count - place
         guard known < payload.count else { return }

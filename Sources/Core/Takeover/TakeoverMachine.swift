@@ -269,7 +269,7 @@ public struct TakeoverMachine: ~Copyable {
         figures.response.append((now - work[place].since).nanoseconds)
         if figures.firstAnswerAt == nil { figures.firstAnswerAt = now }
         work[place].answeredAt = now
-        if let cause = obstacle(to: connection, work[place].profile) {
+        if let cause = obstacle(to: connection, work[place].profile, now: now) {
             reset(place, connection, cause, now: now, into: &effects)
             return
         }
@@ -279,9 +279,15 @@ public struct TakeoverMachine: ~Copyable {
     }
 
     /// Why a connection must not, or cannot, be adopted; nil when it can.
-    func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
+    func obstacle(
+        to connection: borrowing BackupConnection,
+        _ profile: AdoptionProfile,
+        now: Instant
+    ) -> ResetCause? {
         if profile.replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
+        // The tap sees what the client sends again while no server answers, too.
+        if let since = connection.holeSince, now - since >= parameters.holeTimeout { return .journalHole }
         guard let server = profile.server else { return .handshakeUnknown }
         // A SYN-ACK that left out what its server always offers was a SYN cookie's: what became of the other options
         // is not known, and a wrong shift count makes a window wrong by powers of two.
@@ -312,7 +318,7 @@ public struct TakeoverMachine: ~Copyable {
                 continue
             }
             // Bytes may have come since the answer.
-            if let cause = obstacle(to: connection, work[place].profile) {
+            if let cause = obstacle(to: connection, work[place].profile, now: now) {
                 reset(place, connection, cause, now: now, into: &effects)
                 continue
             }
@@ -388,7 +394,7 @@ public struct TakeoverMachine: ~Copyable {
             if now - work[place].since >= parameters.probeTimeout {
                 // Silent, but it may hear: the RST is right if nothing of the dead server came after its last ACK.
                 let silent: ResetCause = work[place].below == nil ? .probeUnanswered : .acknowledgmentImpossible
-                let cause = obstacle(to: connection, work[place].profile) ?? silent
+                let cause = obstacle(to: connection, work[place].profile, now: now) ?? silent
                 reset(place, connection, cause, now: now, into: &effects)
             } else {
                 probe(place, connection, now: now, into: &effects)
@@ -405,6 +411,8 @@ public struct TakeoverMachine: ~Copyable {
                 attempt(place, connection, tracker: tracker, now: now, into: &effects)
             }
         case .replaying:
+            judgeAgain(place, connection, tracker: tracker, now: now, into: &effects)
+            guard work[place].state == .replaying else { return }
             // What is to be done depends on what the socket has done; `progress` goes on.
             let isFeeding = work[place].replayed < work[place].target
             let longest = isFeeding ? parameters.replayInterval : .seconds(1)

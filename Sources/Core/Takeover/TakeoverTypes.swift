@@ -30,6 +30,11 @@ public struct TakeoverParameters: Sendable {
     public var replayInterval = Interval.milliseconds(50)
     /// The local application may be silent for so long before its regenerated reply has reached what the client has.
     public var catchUpTimeout = Interval.seconds(30)
+    /// Longer than a usual round trip to a client: frames that it sent before the probe have come by then.
+    public var lateAnswers = Interval.milliseconds(200)
+    /// The local application may take so long to close a connection whose client has everything but the FIN: longer than
+    /// the time-outs of idle connections of usual servers.
+    public var closeTimeout = Interval.seconds(90)
     /// A client sends what is missing in the journal again within this time, unless the dead server had acknowledged
     /// it: then nobody has it any more.
     public var holeTimeout = Interval.seconds(5)

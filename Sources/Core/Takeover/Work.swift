@@ -76,6 +76,12 @@ struct Work {
     var isLive = false
     /// Since when bytes of the client are known to be missing; nil while none are.
     var holeSince: Instant?
+    /// Where the first of them stands.
+    var holeAt: UInt64 = 0
+
+    /// It was last seen waiting for bytes that are missing, and has not got them. A journal that has lost its protection
+    /// does not tell any more what it lacks.
+    var isStuck: Bool { holeSince != nil && replayed <= holeAt }
 
     init(handle: ConnectionHandle, flow: FlowKey, profile: AdoptionProfile, now: Instant) {
         self.handle = handle

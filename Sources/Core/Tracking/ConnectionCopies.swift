@@ -328,7 +328,9 @@ extension Tracker {
         switch outcome {
         case .kept(let new):
             counters.copiedBytes &+= UInt64(new)
-            if connection.journal.length > length { converse(&connection, from: length, isCopied: true) }
+            guard connection.journal.length > length else { return }
+            connection.holeSince = nil
+            converse(&connection, from: length, isCopied: true)
         case .conflict: lose(&connection, .conflictingBytes)
         case .full: lose(&connection, .journalFull)
         case .tooManyGaps: lose(&connection, .journalHole)

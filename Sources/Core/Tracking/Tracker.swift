@@ -293,6 +293,8 @@ public struct Tracker: ~Copyable {
         switch outcome {
         case .kept(let new):
             if new < fresh.count { counters.retransmitted &+= 1 }
+            // What is missing behind it is another hole.
+            if connection.journalLength > UInt64(length) { connection.holeSince = nil }
             converse(&connection, from: UInt64(length))
         case .conflict: lose(&connection, .conflictingBytes)
         case .full: lose(&connection, .journalFull)

@@ -17,6 +17,10 @@ struct Checker {
     var struck = 0
     /// By client, how often its server was taken from it while it was protected.
     var losses: [Int: Int] = [:]
+    /// When each client had everything that it has asked for over HTTP.
+    var answered: [Int: TrueTime] = [:]
+    /// When something has struck, was healed, or a take-over began, last.
+    var disturbedAt: TrueTime = 0
     /// Clients whose end was judged.
     var ended: Set<Int> = []
 }
@@ -37,6 +41,7 @@ extension Simulation {
     /// From here on nobody but the taker may be heard for the slot.
     func noteTakeOver(of slot: SlotID, by host: Int) {
         counts.takeOversStarted += 1
+        checker.disturbedAt = now
         if let former = checker.talkers[slot], former != host, mayTalk(former, for: slot) {
             violate("\(hosts[host].name) takes \(slot) over while \(hosts[former].name) may still talk for it")
         }
@@ -87,6 +92,11 @@ extension Simulation {
             return false
         }
         guard let web = client.web else { return true }
+        if web.hasAll {
+            let received = UInt64(client.received)
+            return client.plan.serverCloses
+                && entry.backups.allSatisfy { knowsEnd(Int($0.rawValue) + 1, flow, received: received) }
+        }
         return isProvable(client, web) && entry.backups.allSatisfy { knowsReply(Int($0.rawValue) + 1, flow) }
     }
 
@@ -124,6 +134,15 @@ extension Simulation {
         return !last.isInterim && conversation.requests.count == 1
     }
 
+    private func knowsEnd(_ host: Int, _ flow: FlowKey, received: UInt64) -> Bool {
+        guard let data = hosts[host].data, let handle = data.tracker.handle(of: flow),
+            var conversation = data.tracker.conversation(handle)
+        else { return false }
+        // The last ACK, which is empty, goes to the owner alone; the answer to the probe says the same.
+        conversation.acknowledged(to: received)
+        return conversation.lastEnd != nil
+    }
+
     private func knows(_ host: Int, _ flow: FlowKey, acknowledged: Int) -> Bool {
         guard let data = hosts[host].data, let handle = data.tracker.handle(of: flow),
             let connection = data.tracker[handle]
@@ -141,6 +160,7 @@ extension Simulation {
             counts.whole += 1
             if checker.mustSurvive.contains(index) { counts.protected += 1 }
             if checker.losses[index, default: 0] > 1 { counts.adoptedAgain += 1 }
+            checkClose(index)
         case .reset, .gaveUp:
             if outcome == .reset { counts.reset += 1 } else { counts.gaveUp += 1 }
             let isNext = checker.reading[index].map { $0 != clients[index].web?.completed } ?? false
@@ -151,6 +171,17 @@ extension Simulation {
         }
         if clients.allSatisfy({ $0.outcome != nil }) { disarm() }
     }
+
+    /// Who has everything is not left waiting for the server's FIN, whatever becomes of the server.
+    private func checkClose(_ index: Int) {
+        guard clients[index].plan.serverCloses, let answered = checker.answered[index] else { return }
+        if checker.losses[index] != nil, checker.reading[index] == clients[index].web?.completed { counts.closed += 1 }
+        let waited = now - max(answered, checker.disturbedAt)
+        if waited > Self.closeTime { violate("client \(index) has waited \(waited / 1_000_000) ms for its end") }
+    }
+
+    /// Detection, take-over, and a few segments that are lost.
+    private static let closeTime: TrueTime = 5_000_000_000
 
     func checkEnd() {
         for (index, client) in clients.enumerated() where client.outcome == nil {

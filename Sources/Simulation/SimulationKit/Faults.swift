@@ -32,6 +32,9 @@ extension Simulation {
                 trigger = .received(client: client, bytes: bytes, delay: random.microseconds(0...3_000))
             case _: trigger = .takingOver(delay: random.microseconds(0...60_000))
             }
+            if scenario.strikesLast, number == 0 {
+                trigger = .answered(client: client, delay: random.microseconds(0...60_000))
+            }
             let victim: PlannedFault.Victim
             if scenario.strikesTaker, number > 0 {
                 trigger = .takingOver(delay: random.microseconds(0...3_000))
@@ -84,6 +87,7 @@ extension Simulation {
             case .started(let index, _): client = index
             case .received(let index, _, _): client = index
             case .protected(let index, _): client = index
+            case .answered(let index, _): client = index
             case .at, .takingOver: break
             }
             return plane.slot(of: clients[client].plan.flow).flatMap { checker.talkers[$0] } ?? 1
@@ -94,6 +98,7 @@ extension Simulation {
         let fault = faults[index]
         let host = victim(of: fault)
         counts.faults += 1
+        checker.disturbedAt = now
         noteProtection(victim: host)
         trace("FAULT \(fault.kind) of \(hosts[host].name) for \(fault.duration / 1_000_000) ms")
         let node = hosts[host]
@@ -148,6 +153,7 @@ extension Simulation {
 
     func heal(_ fault: Fault) {
         activeFaults -= 1
+        checker.disturbedAt = now
         if scenario.succession { queue.push(.watch(since: now), at: now) }
         trace("healed: \(fault)")
         switch fault {

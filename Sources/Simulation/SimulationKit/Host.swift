@@ -107,6 +107,11 @@ final class ModelApplication {
             }
             if let site = world.site {
                 let (parsed, length) = WebRequest.parse(connection.request) ?? (WebRequest(), 0)
+                if connection.closes, world.scenario.strikesLast,
+                    let until = think(&connection, milliseconds: 5 + Int(socket.first.rawValue % 120))
+                {
+                    return until
+                }
                 if connection.closes || (socket.isAtEnd && length == 0) {
                     kernel.run(socket) { $0.close(world.now) }
                     return nil

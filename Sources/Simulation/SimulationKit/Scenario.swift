@@ -58,6 +58,8 @@ struct PlannedFault {
         case received(client: Int, bytes: Int, delay: TrueTime)
         /// So long after the first take-over has begun.
         case takingOver(delay: TrueTime)
+        /// So long after a client has everything that it has asked for.
+        case answered(client: Int, delay: TrueTime)
         /// So long after all is protected again that was protected at the failure before.
         case protected(client: Int, delay: TrueTime)
     }
@@ -118,6 +120,8 @@ public struct Scenario: Sendable {
     public var chaos: Chaos?
     /// Servers and clients speak HTTP, and the service is replayed as such; nil: the protocol of `Exchange`.
     public var http: HTTPReplay?
+    /// Servers close late, all clients wait for that, and the first thing to go wrong does so then.
+    public var strikesLast = false
     /// Milliseconds that a crashed application is given to come back, and go on with its connections itself.
     public var restartGrace = 0
 
@@ -132,6 +136,16 @@ public struct Scenario: Sendable {
         // A backup that misses the ACK of a server-first handshake: as above.
         scenario.kinds = random.chance(2, in: 3) || scenario.greeting ? [.application] : [.application, .application, .agent, .power]
         scenario.restartGrace = random.pick([200, 1_000, 1_000, 3_000])
+        return scenario
+    }
+
+    /// The scenario of a seed in which servers die between a last reply and their FIN.
+    public static func drawnClosing(from seed: UInt64) -> Scenario {
+        var scenario = drawnHTTP(from: seed)
+        var random = SimulationRandom(seed: seed ^ 0xf1f1)
+        scenario.strikesLast = true
+        scenario.faults = random.pick([1, 1, 1, 2, 3])
+        scenario.kinds = random.chance(1, in: 2) ? [.power, .application, .freeze, .cable] : []
         return scenario
     }
 
@@ -221,7 +235,7 @@ struct ClientPlan {
         let count = scenario.succession ? random.number(3...8) : random.pick([1, 1, 1, 2, 3])
         var requests: [[UInt8]] = []
         var expected = scenario.greeting ? Exchange.greeting : []
-        let serverCloses = random.chance(1, in: 2)
+        let serverCloses = random.chance(1, in: 2) || scenario.strikesLast
         let drawnBuffer = random.pick([1_000, 3_000, 3_000, 8_192, 8_192, 30_000, 30_000, 65_535, 65_535])
         // HTTP has more to say than crawls through such a window in the time of a run.
         let buffer = scenario.buffer ?? (site == nil ? drawnBuffer : max(drawnBuffer, 3_000))

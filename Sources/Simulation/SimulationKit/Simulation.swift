@@ -202,6 +202,10 @@ public final class Simulation {
             if sink != nil { trace("client \(index) -> \(describe(packet))") }
             crossRouter(outside, 0, .fromClient(packet))
         }
+        if client.web?.hasAll == true, checker.answered[index] == nil {
+            checker.answered[index] = now
+            trigger { if case .answered(index, let delay) = $0 { delay } else { nil } }
+        }
         if let outcome = client.outcome, checker.ended.insert(index).inserted { checkOutcome(index, outcome) }
         let deadline = client.deadline
         if deadline < clientTimerAt[index] {
@@ -286,6 +290,8 @@ public struct SimulationCounts: Sendable {
     public var directorResets = 0
     /// Connections that had to survive a single failure, and did.
     public var protected = 0
+    /// Clients that had everything but the end when their server was taken from them, and got it from another.
+    public var closed = 0
     /// Failures that met a cluster which had made good an earlier one.
     public var further = 0
     /// Of the protected ones, those whose server was lost to them more than once.
@@ -311,6 +317,7 @@ public struct SimulationCounts: Sendable {
         gaveUp += other.gaveUp
         directorResets += other.directorResets
         protected += other.protected
+        closed += other.closed
         further += other.further
         adoptedAgain += other.adoptedAgain
         for index in resets.indices { resets[index] += other.resets[index] }

@@ -19,6 +19,11 @@ public enum SimulationRun {
         run(seed: seed, scenario: .drawnHTTP(from: seed, chaos: chaos))
     }
 
+    /// One seed in which servers die between a last reply and their FIN.
+    public static func runClosing(seed: UInt64) -> Simulation {
+        run(seed: seed, scenario: .drawnClosing(from: seed))
+    }
+
     /// One seed in which applications crash and come back.
     public static func runRestart(seed: UInt64) -> Simulation {
         run(seed: seed, scenario: .drawnRestart(from: seed))

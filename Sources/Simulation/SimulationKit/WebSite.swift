@@ -62,7 +62,10 @@ struct WebSite {
     /// What a host answers to a request; `number` counts the requests of the connection from 0.
     func reply(to request: WebRequest, on host: Int, number: Int, at time: TrueTime) -> [UInt8] {
         guard let file = file(request.file, on: host) else {
-            return Self.head(["HTTP/1.1 404 N", "Content-Length: 0"], time)
+            // `OPTIONS *`, say; each host answers it in its own way.
+            let body = Exchange.stream(UInt64(host), host * 7)
+            let lines = ["HTTP/1.1 404 N", "Content-Length: \(body.count)"] + (request.closes ? ["Connection: close"] : [])
+            return Self.head(lines, time) + body
         }
         var range = 0..<file.length
         var lines = ["HTTP/1.1 200 OK"]

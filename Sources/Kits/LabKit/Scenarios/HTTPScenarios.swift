@@ -28,7 +28,7 @@ private let nginxHTTP: [Scenario] = [
     Scenario(
         "http-differs",
         "Another file of the same name and length on the other servers: an RST, counted as reply-differs.",
-        run: otherFile),
+        run: { try otherFile($0, .nginx) }),
     Scenario(
         "http-keep-alive",
         "A POST that was answered, then a GET on the same connection: only the GET is asked again.",
@@ -56,16 +56,27 @@ private let nginxHTTP: [Scenario] = [
     Scenario(
         "http-nginx-copies",
         "Copies with other inodes and nanoseconds: nginx's tags agree, and the download goes on."
-    ) { try copies($0, .nginx, sameDate: false, agree: true) },
+    ) { try copies($0, .nginx, nanoseconds, agree: true) },
     Scenario(
         "http-apache-copies",
         "The same with Apache, whose tags hold microseconds: an RST, counted as reply-differs."
-    ) { try copies($0, .apache, sameDate: false, agree: false) },
+    ) { try copies($0, .apache, nanoseconds, agree: false) },
     Scenario(
         "http-lighttpd-copies",
         "Copies with other inodes and equal times: lighttpd's tags differ; an RST, counted as reply-differs."
-    ) { try copies($0, .lighttpd, sameDate: true, agree: false) },
+    ) { try copies($0, .lighttpd, { _ in 0 }, agree: false) },
+    Scenario(
+        "http-caddy-copies",
+        "Copies with other inodes and nanoseconds: Caddy's tags agree, and the download goes on."
+    ) { try copies($0, .caddy, nanoseconds, agree: true) },
+    Scenario(
+        "http-caddy-dates",
+        "Copies that are seconds apart: Caddy's tags differ; an RST, counted as reply-differs."
+    ) { try copies($0, .caddy, { $0 * 1_000_000_000 }, agree: false) },
 ]
+
+/// Copies of one second, so many nanoseconds behind it.
+@Sendable private func nanoseconds(_ index: Int) -> Int { (index + 1) * 100_000_000 }
 
 private let otherServersHTTP: [Scenario] =
     [WebServerKind.apache, .lighttpd, .caddy].flatMap { (kind: WebServerKind) -> [Scenario] in
@@ -82,6 +93,10 @@ private let otherServersHTTP: [Scenario] =
                     try expect($0 > 1_000_000, "only \($0) bytes were caught up")
                 }
             },
+            Scenario(
+                "http-\(kind.rawValue)-differs",
+                "Another file of the same name and length: an RST, counted as reply-differs."
+            ) { try otherFile($0, kind) },
         ]
     } + [
         Scenario(
@@ -164,8 +179,8 @@ extension Lab {
     }
 }
 
-private func otherFile(_ context: ScenarioContext) throws -> Figures {
-    try context.withLab(options(.nginx)) { lab in
+private func otherFile(_ context: ScenarioContext, _ kind: WebServerKind) throws -> Figures {
+    try context.withLab(options(kind)) { lab in
         let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
         defer { download.cancel() }
         let port = try lab.connected(download, bytes: 20_000_000)
@@ -271,14 +286,22 @@ private func upload(_ context: ScenarioContext, _ more: [String]) throws -> Figu
     }
 }
 
-/// Every server has a copy of its own, with its own inode and a time of modification.
-private func copies(_ context: ScenarioContext, _ kind: WebServerKind, sameDate: Bool, agree: Bool) throws -> Figures {
+/// Every server has a copy of its own, with its own inode and time of modification.
+///
+/// - Parameter date: of the server with this index, in nanoseconds since a common second.
+private func copies(
+    _ context: ScenarioContext,
+    _ kind: WebServerKind,
+    _ date: (Int) -> Int,
+    agree: Bool
+) throws -> Figures {
     try context.withLab(options(kind)) { lab in
         guard let file = lab.file() else { throw LabError.failed("no file") }
         for (index, node) in lab.plan.webNodes.enumerated() {
             let path = try lab.webDirectory(node) + "/large.bin"
-            let date = "@1700000000" + (sameDate ? "" : ".\(index + 1)")
-            let copy = "cp \(path) \(path).new && touch -d \(date) \(path).new && mv \(path).new \(path)"
+            let (seconds, rest) = date(index).quotientAndRemainder(dividingBy: 1_000_000_000)
+            let time = "@\(1_700_000_000 + seconds).\(String(1_000_000_000 + rest).dropFirst())"
+            let copy = "cp \(path) \(path).new && touch -d \(time) \(path).new && mv \(path).new \(path)"
             try require(["sh", "-c", copy], timeout: 30)
         }
         let download = try Download(lab: lab, Download.Request(rate: 20_000_000))

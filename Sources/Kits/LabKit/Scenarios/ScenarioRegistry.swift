@@ -7,6 +7,7 @@ public enum ScenarioRegistry {
         loadScenarios,
         requestScenarios,
         httpScenarios,
+        lastReplyScenarios,
         httpRequestScenarios,
         clientScenarios,
         directorScenarios,
