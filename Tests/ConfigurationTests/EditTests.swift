@@ -36,6 +36,7 @@ struct EditTests {
         Case(
             Edit(.add, .service, "calls", [.init("address", "10.0.0.100"), .init("protocol", "udp"), .init("ports", "[5060, 80-90]")]),
             "+ service calls: address 10.0.0.100, protocol udp, ports [5060, 80-90], forwarding owner"),
+        Case(Edit(.edit, .service, "10.0.0.100:0", []), "no service \"10.0.0.100:0\"; there are: web"),
         Case(Edit(.edit, .service, "10.0.0.100:80/udp", []), "no service \"10.0.0.100:80/udp\"; there are: web"),
         Case(
             Edit(.edit, .service, "web", [.init("protocol", "udp"), .init("forwarding", nil)]),

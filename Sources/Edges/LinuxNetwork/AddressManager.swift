@@ -33,10 +33,13 @@ public struct InterfaceAddress: Hashable, Sendable {
     public var address: IPAddress
     /// Bits of the network part: 0...32 for IPv4, 0...128 for IPv6.
     public var prefixLength: UInt8
+    /// `AddressManager.add` has put it there, of this process or an earlier one. Kernels before 5.18 do not remember.
+    public var isOurs: Bool
 
-    public init(address: IPAddress, prefixLength: UInt8) {
+    public init(address: IPAddress, prefixLength: UInt8, isOurs: Bool = false) {
         self.address = address
         self.prefixLength = prefixLength
+        self.isOurs = isOurs
     }
 }
 
@@ -147,6 +150,10 @@ public final class AddressManager: Sendable {
 // MARK: Messages
 
 extension AddressManager {
+    /// IFA_PROTO (linux/if_addr.h): who put an address there; numbers from 4 on are anybody's.
+    private static var protocolAttribute: Int { 11 }
+    private static var ownProtocol: UInt8 { 0xba }
+
     // IFF_UP (net/if.h).
     private static var interfaceUp: UInt32 { 1 }
 
@@ -166,6 +173,7 @@ extension AddressManager {
         let bytes = isIPv4 ? Array(address.bytes.suffix(4)) : address.bytes
         message.attribute(Int(IFA_LOCAL), bytes)
         message.attribute(Int(IFA_ADDRESS), bytes)
+        if type == Int(RTM_NEWADDR) { message.attribute(protocolAttribute, [ownProtocol]) }
         return message
     }
 
@@ -194,16 +202,18 @@ extension AddressManager {
         guard reply.type == UInt16(RTM_NEWADDR), let info = reply.fixedPart(ifaddrmsg.self) else { return nil }
         var local: IPAddress?
         var peer: IPAddress?
+        var isOurs = false
         reply.forEachAttribute(after: MemoryLayout<ifaddrmsg>.size) { type, value in
             switch type {
             // On a point-to-point link IFA_ADDRESS is the other end's; IPv6 otherwise has only that one.
             case Int(IFA_LOCAL): local = IPAddress(networkBytes: value)
             case Int(IFA_ADDRESS): peer = IPAddress(networkBytes: value)
+            case protocolAttribute: isOurs = value.first == ownProtocol
             default: break
             }
         }
         guard let address = local ?? peer else { return nil }
-        return (info.ifa_index, InterfaceAddress(address: address, prefixLength: info.ifa_prefixlen))
+        return (info.ifa_index, InterfaceAddress(address: address, prefixLength: info.ifa_prefixlen, isOurs: isOurs))
     }
 }
 

@@ -70,9 +70,11 @@ public struct ConfigurationEdit: Hashable, Sendable {
         return tree
     }
 
-    /// TCP and UDP may have one address.
+    /// TCP and UDP may have one address; all ports are port 0 to ipvsadm.
     private static func address(_ entry: ConfigurationTree) -> String? {
-        entry["address"]?.text.map { entry["protocol"]?.text == "udp" ? $0 + "/udp" : $0 }
+        guard var name = entry["address"]?.text else { return nil }
+        if entry["ports"]?.text == "all" { name = name.contains(":") ? "[\(name)]:0" : name + ":0" }
+        return entry["protocol"]?.text == "udp" ? name + "/udp" : name
     }
 
     private func unknown(_ entries: [ConfigurationTree]) -> ConfigurationEditError {

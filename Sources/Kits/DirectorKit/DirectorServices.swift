@@ -72,7 +72,7 @@ extension DirectorHost {
     }
 
     /// Takes the services that are configured no more out of the data plane, and VIPs that have none any more off the
-    /// interface, as far as this run has put them there.
+    /// interface, as far as this run or an earlier one has put them there.
     func dropFormerServices() throws {
         let vips = Set(configuration.services.map(\.address.address))
         for vip in addedVIPs.subtracting(vips).sorted() {
@@ -96,6 +96,7 @@ extension DirectorHost {
     /// are.
     func announce() throws {
         let wanted = Set(configuration.services.map(\.address.address))
+        if announcedVIPs.isEmpty { try takeFormerVIPs(wanted) }
         for vip in wanted.subtracting(announcedVIPs).sorted() {
             if try addresses.add(vip, to: configuration.interface) { addedVIPs.insert(vip) }
             if vip.isIPv4 {
@@ -106,6 +107,18 @@ extension DirectorHost {
             announcedVIPs.insert(vip)
         }
         announcedVIPs.formIntersection(wanted)
+    }
+
+    /// At the start: what an earlier run has put on the interface is this run's to take off, and what nobody wants any
+    /// more goes at once.
+    private func takeFormerVIPs(_ wanted: Set<IPAddress>) throws {
+        for known in try addresses.interface(named: configuration.interface).addresses where known.isOurs {
+            if wanted.contains(known.address) {
+                addedVIPs.insert(known.address)
+            } else {
+                _ = try addresses.remove(known.address, from: configuration.interface)
+            }
+        }
     }
 
     /// The configured service of a number.

@@ -45,9 +45,11 @@ struct EditRequest {
             }
             arguments["set." + parts[0]] = String(parts[1])
         }
-        for key in options.unset { arguments["unset." + key] = "" }
+        for key in options.unset { unset(key) }
         add(dryRun: options.dryRun)
     }
+
+    mutating func unset(_ key: String) { arguments["unset." + key] = "" }
 
     mutating func add(dryRun: Bool) {
         if dryRun { arguments["dry_run"] = "true" }
@@ -83,6 +85,18 @@ enum Vocabulary {
             }
         }
         throw ValidationError("--netmask \(text): write 255.255.255.0, or the number of bits")
+    }
+
+    /// `10.0.0.11:80` and `[2001:db8::11]:80` as the address alone.
+    static func withoutPort(_ text: String) -> String {
+        if text.hasPrefix("[") { return String(text.dropFirst().prefix { $0 != "]" }) }
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        return parts.count == 2 ? String(parts[0]) : text
+    }
+
+    /// The address of a service of all ports, which ipvsadm knows by port 0; nil for others.
+    static func addressOfAllPorts(_ text: String) -> String? {
+        text.hasSuffix(":0") && (text.hasPrefix("[") || text.count(where: { $0 == ":" }) == 1) ? withoutPort(text) : nil
     }
 
     /// A name for a service that was given none.

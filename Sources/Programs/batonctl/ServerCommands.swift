@@ -14,8 +14,26 @@ struct ServerCommand: ParsableCommand {
 
 /// The options of ipvsadm that describe a real server.
 struct ServerOptions: ParsableArguments {
-    @Option(name: [.customShort("r"), .customLong("real-server")], help: "Its own address on the director's LAN.")
-    var address: String?
+    @Option(
+        name: [.customShort("r"), .customLong("real-server")],
+        help: "Its own address on the director's LAN; a port behind it is that of the service, as always with -g.")
+    var realServer: String?
+
+    @Option(
+        name: [.customShort("t"), .customLong("tcp-service")],
+        help: "Taken for the sake of habit: a server serves every service whose application it has.")
+    var tcp: String?
+
+    @Option(name: [.customShort("u"), .customLong("udp-service")], help: "Likewise.")
+    var udp: String?
+
+    @Option(
+        name: [.customShort("x"), .customLong("u-threshold")],
+        help: "With so many connections of a service it gets no new ones of it; 0: no threshold.")
+    var upperThreshold: Int?
+
+    @Option(name: [.customShort("y"), .customLong("l-threshold")], help: "Below it new ones come again.")
+    var lowerThreshold: Int?
 
     @Option(name: .shortAndLong, help: "Its share of new flows, 0 to 65535; with 0 it gets none and keeps what it has.")
     var weight: Int?
@@ -28,7 +46,11 @@ struct ServerOptions: ParsableArguments {
     func describe(_ request: inout EditRequest, settingAddress: Bool) {
         if settingAddress { request.set("address", text: address) }
         request.set("weight", word: weight.map(String.init))
+        request.set("upper_threshold", word: upperThreshold.map(String.init))
+        request.set("lower_threshold", word: lowerThreshold.map(String.init))
     }
+
+    var address: String? { realServer.map(Vocabulary.withoutPort) }
 }
 
 struct ServerAddCommand: ParsableCommand {
@@ -84,7 +106,15 @@ struct ServerDeleteCommand: ParsableCommand {
     @OptionGroup var connection: Connection
 
     @Option(name: [.customShort("r"), .customLong("real-server")], help: "Its address.")
-    var address: String?
+    var realServer: String?
+
+    @Option(
+        name: [.customShort("t"), .customLong("tcp-service")],
+        help: "Taken for the sake of habit: it is taken away from all services.")
+    var tcp: String?
+
+    @Option(name: [.customShort("u"), .customLong("udp-service")], help: "Likewise.")
+    var udp: String?
 
     @Flag(help: "Only show what would change.")
     var dryRun = false
@@ -93,7 +123,7 @@ struct ServerDeleteCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? address else { throw ValidationError("name it, or its address with -r") }
+        guard let target = name ?? realServer.map(Vocabulary.withoutPort) else { throw ValidationError("name it, or its address with -r") }
         var request = EditRequest("del", "server", target)
         request.add(dryRun: dryRun)
         try request.send(connection, fallback: parent.parent.socket)

@@ -4,7 +4,7 @@ import ArgumentParser
 struct ServiceOptions: ParsableArguments {
     @Option(
         name: [.customShort("t"), .customLong("tcp-service")],
-        help: ArgumentHelp("The virtual address and port of a TCP service.", valueName: "address:port"))
+        help: ArgumentHelp("The virtual address and port of a TCP service; port 0: all ports.", valueName: "address:port"))
     var tcp: String?
 
     @Option(
@@ -22,7 +22,7 @@ struct ServiceOptions: ParsableArguments {
 
     @Option(
         name: .shortAndLong, defaultAsFlag: 300,
-        help: ArgumentHelp("A client keeps its server for so many seconds; 300 when none are given.", valueName: "seconds"))
+        help: ArgumentHelp("A client keeps its server for so many seconds; 300 when none are given, 0: it does not.", valueName: "seconds"))
     var persistent: Int?
 
     @Option(name: [.customShort("M"), .long], help: "With --persistent: what of a client's address counts.")
@@ -36,7 +36,7 @@ struct ServiceOptions: ParsableArguments {
 
     func validate() throws {
         guard tcp == nil || udp == nil else { throw ValidationError("a service is one of TCP or one of UDP") }
-        if let persistent, persistent < 1 { throw ValidationError("--persistent: 1 second or more") }
+        if let persistent, persistent < 0 { throw ValidationError("--persistent: seconds, or 0 for none") }
     }
 
     var address: String? { tcp ?? udp }
@@ -45,13 +45,16 @@ struct ServiceOptions: ParsableArguments {
     var protocolName: String { udp == nil ? "tcp" : "udp" }
 
     func describe(_ request: inout EditRequest, settingAddress: Bool) throws {
-        if settingAddress { request.set("address", text: address) }
+        let all = address.flatMap(Vocabulary.addressOfAllPorts)
+        if settingAddress { request.set("address", text: all ?? address) }
+        if settingAddress, all != nil { request.set("ports", word: "all") }
         if settingAddress, udp != nil { request.set("protocol", word: "udp") }
         request.set("policy", text: scheduler)
         for flag in try schedulerFlags.map(Vocabulary.schedulerFlags) ?? [] {
             request.set("policy.\(flag)", word: "true")
         }
-        request.set("persistence.timeout", word: persistent.map { "\($0)s" })
+        if persistent == 0 { request.unset("persistence") }
+        request.set("persistence.timeout", word: persistent.flatMap { $0 > 0 ? "\($0)s" : nil })
         if let netmask { request.set("persistence.netmask", word: "\(try Vocabulary.netmaskBits(netmask))") }
         request.set("forwarding", text: forwarding)
         request.set("replay", text: replay)
