@@ -150,6 +150,8 @@ struct DirectorFixture {
                 slot: flow.slot,
                 isEstablished: UInt32(flow.flags) & BATON_FLOW_ESTABLISHED.rawValue != 0,
                 isClosing: UInt32(flow.flags) & BATON_FLOW_CLOSING.rawValue != 0,
+                isOpening: UInt32(flow.flags) & BATON_FLOW_OPENING.rawValue != 0,
+                isReset: UInt32(flow.flags) & BATON_FLOW_RESET.rawValue != 0,
                 groupAck: flow.group_ack
             )
         }

@@ -13,7 +13,8 @@ enum ParsedFrame {
     }
 
     case other
-    case fragment
+    /// Of TCP, or of anything in IPv6.
+    case fragment(isFirst: Bool)
     case malformed(Segment)
     case tcp(Segment)
 
@@ -42,7 +43,7 @@ enum ParsedFrame {
         guard header >= 20, let fragment = word(frame, offset + 6), let total = word(frame, offset + 2) else {
             return nil
         }
-        if fragment & 0x3fff != 0 { return .fragment }
+        if fragment & 0x3fff != 0 { return .fragment(isFirst: fragment & 0x3fff == 0x2000) }
         let address = { (place: Int) in
             IPAddress(ipv4: (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(frame[offset + place + $1]) })
         }
@@ -60,7 +61,7 @@ enum ParsedFrame {
         var extensions = 0
         while next != 6 {
             if extensions == 4 { return nil }
-            if next == 44 { return .fragment }
+            if next == 44 { return .fragment(isFirst: word(frame, place + 2).map { $0 & 0xfff9 == 1 } ?? false) }
             guard next == 0 || next == 60, place + 2 <= frame.count else { return nil }
             let bytes = (Int(frame[place + 1]) + 1) * 8
             next = frame[place]
