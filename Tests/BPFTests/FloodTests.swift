@@ -183,7 +183,7 @@ struct FloodTests {
         #expect(first == [3, 4, 3, 4, 3, 4, 3, 4, 4, 4, 4, 4])
         #expect(try balancer.plane.fullSlots.get(0)?[3] == true)
         // Closed flows count too.
-        _ = try balancer.send(1, [.rst, .ack])
+        _ = try balancer.send(1, [.fin, .ack])
         #expect(try balancer.open(20) == 4)
         // The count says that two are left: not below the lower threshold. The next flow that is replaced looks.
         try balancer.correct(3, active: -1, inactive: 0)

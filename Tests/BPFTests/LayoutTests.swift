@@ -126,7 +126,8 @@ import Testing
         let folder = try PinFolder()
         try pinLayout2(in: folder.path)
         mkdir(folder.path + "/\(state)", 0o700)
-        let services = try RawMap.create("services", type: Self.hash, keyBytes: 20, valueBytes: 40, maxEntries: 256)
+        let services = try RawMap.create(
+            "services", type: Self.hash, keyBytes: 20, valueBytes: 40, maxEntries: Int(BATON_MAX_SERVICE_KEYS))
         try services.pin(at: folder.path + "/\(state)/services")
         if state == "ready" {
             let plan = try RawMap.create(
