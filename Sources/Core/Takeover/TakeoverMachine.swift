@@ -282,7 +282,7 @@ public struct TakeoverMachine: ~Copyable {
     func obstacle(to connection: borrowing BackupConnection, _ profile: AdoptionProfile) -> ResetCause? {
         if profile.replay == .none { return .replayForbidden }
         if let cause = connection.unprotected { return cause }
-        guard let server = profile.server else { return .handshakeUnknown }
+        guard connection.isISSCertain, let server = profile.server else { return .handshakeUnknown }
         // A SYN-ACK that left out what its server always offers was a SYN cookie's: what became of the other options
         // is not known, and a wrong shift count makes a window wrong by powers of two.
         if server.timestamps, connection.client.timestamps, connection.timestamps == nil,
