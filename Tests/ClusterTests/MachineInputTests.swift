@@ -237,10 +237,16 @@ struct MachineNonsenseTests {
 
     private func body(_ random: inout SimulationRandom) -> Datagram.Body {
         let fence = Fence(slot: slot(&random), epoch: Epoch(rawValue: random.next()))
-        switch random.number(0...4) {
+        switch random.number(0...6) {
         case 0: return .echo(Echo(sequence: random.next() >> 60, sentAt: Instant(nanoseconds: random.next() >> 20)))
         case 1: return .fenceDemand(fence)
         case 2: return .fenceAcknowledged(fence)
+        case 3:
+            return .synAcks([
+                SynAckNotice(
+                    client: Endpoint(address: IPAddress(ipv4: 7), port: 9), service: ServiceID(rawValue: 0),
+                    iss: SequenceNumber(1), acknowledged: SequenceNumber(2))
+            ])
         default: return .heartbeat(Heartbeat(lease: .milliseconds(Int64(random.number(0...2000)))))
         }
     }

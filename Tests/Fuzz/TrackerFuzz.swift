@@ -17,6 +17,15 @@ public func fuzzTracker(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
     var at = 0
     while at + 7 <= size {
         feed(UnsafeBufferPointer(start: data + at, count: 7), &tracker, now)
+        if data[at + 5] & 0xf == 7 {
+            let flow = FlowKey(
+                client: Endpoint(address: IPAddress(ipv4: 1), port: UInt16(data[at + 6] & 3)),
+                service: Endpoint(address: IPAddress(ipv4: 2), port: 80))
+            let place = Int16(bitPattern: UInt16(data[at + 1]) << 8 | UInt16(data[at + 2]))
+            tracker.announced(
+                flow, iss: SequenceNumber(UInt32(data[at + 3]) << 24),
+                acknowledged: SequenceNumber(0xffff_f001).advanced(by: Int(place)))
+        }
         tracker.checkInvariants()
         now = now + .milliseconds(Int64(data[at + 6]) * 100)
         if data[at + 6] > 250 { tracker.expire(now: now) }

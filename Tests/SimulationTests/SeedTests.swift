@@ -136,6 +136,10 @@ struct SeedTests {
             scenario.pauses = 100
         case .guardMissing: scenario.kinds = [.application]
         case .leaseIgnored: scenario.kinds = [.cable]
+        case .issGuessed:
+            scenario.kinds = [.power]
+            scenario.greeting = true
+            scenario.lanLoss = 1000
         case .barrierMissing:
             scenario.agents = 3
             scenario.faults = 2

@@ -204,3 +204,41 @@ struct HazardTests {
         #expect(fixture.isFinished)
     }
 }
+
+/// A backup that has to guess the ISS.
+struct GuessedISSTests {
+    private func greeted() -> TakeoverFixture {
+        let fixture = TakeoverFixture()
+        fixture.ownerTells = false
+        fixture.send([.syn], timestamps: TCPTimestamps(value: 90, echo: 0), handshake: TakeoverFixture.offered)
+        // The ACK of the handshake was lost; this is of the greeting.
+        fixture.send([.ack], ack: 17)
+        fixture.send([.ack, .psh], ack: 17, Array("one\n".utf8))
+        return fixture
+    }
+
+    /// What it would replay, the client would get a second time.
+    @Test func isReset() throws {
+        let fixture = greeted()
+        fixture.start()
+        fixture.send([.ack], at: 4, ack: 23)
+        #expect(fixture.entries.isEmpty && fixture.injected.isEmpty)
+        #expect(fixture.machine.figures.resets(.handshakeUnknown) == 1)
+        let reset = try #require(fixture.resets.first?.frame)
+        #expect(reset.sequence == SequenceNumber(fixture.iss).advanced(by: 24), "the client obeys it")
+    }
+
+    /// The word came in time.
+    @Test func isAdoptedWhenItIsCertain() throws {
+        let fixture = greeted()
+        fixture.start()
+        fixture.tracker.announced(
+            TakeoverFixture.flow(), iss: SequenceNumber(fixture.iss),
+            acknowledged: SequenceNumber(fixture.irs).advanced(by: 1))
+        fixture.send([.ack], at: 4, ack: 23)
+        #expect(fixture.resets.isEmpty)
+        let entry = try #require(fixture.entries[TakeoverFixture.flow()])
+        #expect(entry.iss == SequenceNumber(fixture.iss) && entry.sndUna == 23)
+        #expect(fixture.sockets[TakeoverFixture.flow()]?.received == Array("one\n".utf8))
+    }
+}

@@ -61,6 +61,8 @@ final class TakeoverFixture {
     let irs: UInt32
     let iss: UInt32
 
+    /// The owner tells its SYN-ACKs, at once.
+    var ownerTells = true
     // The data plane's behaviour.
     var accepts = true
     var dropsInjected: (TCPFrame) -> Bool = { _ in false }
@@ -145,6 +147,9 @@ final class TakeoverFixture {
         bytes.withUnsafeBytes { raw in
             guard let frame = FrameParser.parse(packet: raw).frame else { return }
             tracker.handle(frame, in: raw, slot: TakeoverFixture.slot, now: now)
+            if flags.contains(.syn), ownerTells {
+                tracker.announced(flow, iss: SequenceNumber(iss), acknowledged: frame.sequence.advanced(by: 1))
+            }
             machine.received(frame, tracker: tracker, now: now, into: &effects)
         }
         perform(effects)

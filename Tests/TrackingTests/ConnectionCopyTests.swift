@@ -154,10 +154,12 @@ struct ConnectionCopyTests {
     @Test func whatOurTapHasMissedComesBack() throws {
         let owner = owner()
         let backup = TrackingFixture()
-        // The handshake's ACK and the first data were lost: this ACK is no proof of ISS.
-        backup.send([.syn], handshake: TrackingFixture.offered)
+        // The first data was lost, and the owner did not have it either for as long as anybody waits.
+        backup.connect()
         backup.send([.ack], at: 2000, ack: 700, pattern(2000..<3000))
-        #expect(try backup.connection().unprotected == .handshakeUnknown)
+        backup.tracker.holeStays(
+            TrackingFixture.flow(), irs: SequenceNumber(backup.irs), now: backup.now + .seconds(5))
+        #expect(try backup.connection().unprotected == .journalHole)
         #expect(merge(backup, try copy(owner, from: 10)) == .merged, "only from the start")
         #expect(merge(backup, try copy(owner, limit: 1200)) == .restored)
         #expect(merge(backup, try copy(owner, from: 1200)) == .merged)

@@ -30,12 +30,15 @@ struct TrackerTests {
 
     @Test func aLaterFrameTellsNoISS() throws {
         let fixture = TrackingFixture()
+        fixture.ownerTells = false
         fixture.send([.syn])
         fixture.send([.ack], at: 100, ack: 40, pattern(100..<200))
-        let connection = try fixture.connection()
-        #expect(connection.unprotected == .handshakeUnknown)
+        #expect(try !fixture.connection().isProtected)
         // But the client can be reset: the highest ACK is known.
-        #expect(connection.acknowledged == SequenceNumber(5041))
+        #expect(try fixture.connection().acknowledged == SequenceNumber(5041))
+        fixture.tell()
+        #expect(try fixture.connection().iss == SequenceNumber(5000))
+        #expect(try fixture.connection().sndUna == 40)
     }
 
     @Test func countsWithoutWrapping() throws {
@@ -170,15 +173,21 @@ struct TrackerTests {
         #expect(fixture.journal() == pattern(0..<60))
     }
 
-    /// The server may have replied before this ACK.
-    @Test func dataOfTheSYNThatTheServerTook() throws {
+    /// The server may have replied before this ACK; its SYN-ACK tells ISS, and that it has taken the data.
+    @Test(arguments: [false, true])
+    func dataOfTheSYNThatTheServerTook(isToldLate: Bool) throws {
         let fixture = TrackingFixture()
+        fixture.ownerTells = false
         fixture.send([.syn], pattern(0..<30))
+        if !isToldLate { fixture.tell(taken: 30) }
         fixture.send([.ack], at: 30, ack: 12)
+        #expect(try fixture.connection().isProtected == !isToldLate)
+        if isToldLate { fixture.tell(taken: 30) }
         let connection = try fixture.connection()
-        #expect(connection.unprotected == .handshakeUnknown)
+        #expect(connection.isProtected && connection.iss == SequenceNumber(5000) && connection.sndUna == 12)
         #expect(connection.acknowledged == SequenceNumber(5013))
         #expect(connection.clientNext == SequenceNumber(1031))
+        #expect(fixture.journal() == pattern(0..<30))
     }
 
     // MARK: Time and bounds

@@ -28,6 +28,8 @@ final class TrackingFixture {
     var now = Instant(nanoseconds: 1_000_000_000)
     let irs: UInt32
     let iss: UInt32
+    /// The owner tells its SYN-ACKs, at once.
+    var ownerTells = true
 
     init(irs: UInt32 = 1000, iss: UInt32 = 5000, _ configure: (inout TrackerParameters) -> Void = { _ in }) {
         self.irs = irs
@@ -77,6 +79,15 @@ final class TrackingFixture {
             }
             tracker.handle(frame, in: raw, slot: slot, now: now)
         }
+        if flags.contains(.syn), ownerTells { tell(port: port) }
+        tracker.checkInvariants()
+    }
+
+    /// The owner's SYN-ACK.
+    func tell(iss other: UInt32? = nil, taken: Int = 0, port: UInt16 = 40_000) {
+        tracker.announced(
+            TrackingFixture.flow(port), iss: SequenceNumber(other ?? iss),
+            acknowledged: SequenceNumber(irs &+ 1).advanced(by: taken))
         tracker.checkInvariants()
     }
 

@@ -64,6 +64,16 @@ extension AgentMachine {
         }
     }
 
+    /// Tells every backup that is there what this machine has answered to SYNs.
+    mutating func tell(_ notices: [SynAckNotice], now: Instant, into effects: inout [AgentEffect]) {
+        guard case .member = standing else { return }
+        for batch in SynAckNotice.batches(notices) {
+            for member in requiredBackups {
+                send(.synAcks(Array(batch)), to: member.address, life: member.life, now: now, into: &effects)
+            }
+        }
+    }
+
     // MARK: Receiving
 
     mutating func received(_ datagram: Datagram, now: Instant, into effects: inout [AgentEffect]) {
@@ -100,6 +110,8 @@ extension AgentMachine {
             acknowledged(fence, by: datagram, now: now, into: &effects)
         case .replies(let notices):
             if case .member = standing, peers[index].listed { effects.append(.peerReplies(notices)) }
+        case .synAcks(let notices):
+            if case .member = standing, peers[index].listed { effects.append(.peerSynAcks(notices)) }
         }
     }
 
@@ -122,7 +134,7 @@ extension AgentMachine {
             guard isOwn(echo, now: now), case .member = standing else { return }
             directorEchoed = max(directorEchoed ?? echo.sentAt, echo.sentAt)
             renew(now: now, into: &effects)
-        case .heartbeat, .fenceDemand, .fenceAcknowledged, .replies:
+        case .heartbeat, .fenceDemand, .fenceAcknowledged, .replies, .synAcks:
             drops.unexpected &+= 1
         }
     }

@@ -159,6 +159,7 @@ public struct AgentMachine: Sendable {
         case .takeOver(let report): takeOverNews(report, now: now, into: &effects)
         case .stop: stop(into: &effects)
         case .replies(let notices): tell(notices, now: now, into: &effects)
+        case .synAcks(let notices): tell(notices, now: now, into: &effects)
         case .timer: tick(now: now, into: &effects)
         }
     }

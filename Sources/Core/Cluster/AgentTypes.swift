@@ -66,6 +66,8 @@ public enum AgentInput: Sendable {
     case takeOver(TakeOverReport)
     /// Replies that this machine has begun to send.
     case replies([ReplyNotice])
+    /// SYN-ACKs that this machine has sent.
+    case synAcks([SynAckNotice])
     /// The program ends: give everything away.
     case stop
     /// The instant of the effect `timer` has come.
@@ -122,6 +124,8 @@ public enum AgentEffect: Hashable, Sendable {
     case peerHandshake(SlotID, ServiceID, HandshakeOptions)
     /// Replies that predecessors have begun to send, for the tracker.
     case peerReplies([ReplyNotice])
+    /// SYN-ACKs that predecessors have sent, for the tracker.
+    case peerSynAcks([SynAckNotice])
     /// Whom to ask for the connections of the tapped slots; replaces the former ones.
     case sources([SlotSource])
     /// Destroy the sockets of these connections; each sends its client an RST.

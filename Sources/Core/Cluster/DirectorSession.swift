@@ -307,7 +307,7 @@ extension DirectorMachine {
             echo(datagram, to: slots[slot], now: now, into: &effects)
             takeHealth(heartbeat, member: index, into: &effects)
             if case .silent = members[index].condition { recover(index, now: now, into: &effects) }
-        case .echo, .fenceDemand, .fenceAcknowledged, .replies:
+        case .echo, .fenceDemand, .fenceAcknowledged, .replies, .synAcks:
             drops.unexpected &+= 1
         }
     }

@@ -288,7 +288,7 @@ public struct TakeoverMachine: ~Copyable {
         if let cause = connection.unprotected { return cause }
         // The tap sees what the client sends again while no server answers, too.
         if let since = connection.holeSince, now - since >= parameters.holeTimeout { return .journalHole }
-        guard let server = profile.server else { return .handshakeUnknown }
+        guard connection.isISSCertain, let server = profile.server else { return .handshakeUnknown }
         // A SYN-ACK that left out what its server always offers was a SYN cookie's: what became of the other options
         // is not known, and a wrong shift count makes a window wrong by powers of two.
         if server.timestamps, connection.client.timestamps, connection.timestamps == nil,

@@ -7,9 +7,13 @@ public struct BackupConnection {
     public internal(set) var slot: SlotID
     /// The client's initial sequence number, from its SYN.
     public internal(set) var irs: SequenceNumber
-    /// The server's, from the ACK that completes the handshake; nil until that was seen. A guess, good for counting
-    /// ACKs from but not for an adoption, when `unprotected` is `handshakeUnknown`.
+    /// The server's; nil until the client has answered its SYN-ACK. From the first ACK that was seen, and so a guess, good
+    /// for counting ACKs from but not for an adoption, where it is not `certainISS`.
     public internal(set) var iss: SequenceNumber?
+    /// The ISS as the server's SYN-ACK had it; nil while nobody has said who saw that.
+    public internal(set) var certainISS: SequenceNumber?
+    /// Of the data in the SYN.
+    var synBytes: UInt16 = 0
     /// What the client announced in its SYN.
     public internal(set) var client: HandshakeOptions
     /// Reply bytes that the client has acknowledged, counted from ISS + 1 without wrapping.
@@ -89,6 +93,15 @@ struct RivalSYN {
     var irs: SequenceNumber
     var options: HandshakeOptions
     var timestamps: TCPTimestamps?
+    /// What the server has answered.
+    var iss: SequenceNumber?
+    /// It has answered twice, not the same.
+    var isISSDisputed = false
+
+    mutating func note(_ iss: SequenceNumber) {
+        if let known = self.iss, known != iss { isISSDisputed = true }
+        self.iss = iss
+    }
 }
 
 /// Names a backup connection; stays valid as long as the connection is tracked, and never names another one.

@@ -62,6 +62,7 @@ extension Tracker {
         return ConnectionSummary(
             flow: connection.flow,
             irs: connection.irs,
+            certainISS: connection.certainISS,
             journalLength: connection.journalLength,
             idle: idle,
             hasFIN: connection.finOffset != nil,
@@ -86,6 +87,7 @@ extension Tracker {
             slot: slot,
             irs: connection.irs,
             iss: connection.iss,
+            isISSCertain: connection.iss != nil && connection.isISSCertain,
             client: connection.client,
             sndUna: connection.sndUna,
             rightEdge: connection.rightEdge,
@@ -113,6 +115,10 @@ extension Tracker {
         guard let place = find(summary.flow), var connection = connections[place] else { return everything }
         guard connection.irs == summary.irs else {
             return isStale(connection, idle: summary.idle, now: now) ? everything : .nothing
+        }
+        if let iss = summary.certainISS {
+            confirm(iss, &connection)
+            connections[place] = connection
         }
         if let cause = summary.unprotected {
             guard isUnsafeEverywhere(cause), connection.unprotected == nil else { return .nothing }
@@ -167,6 +173,7 @@ extension Tracker {
             outcome = .created
         }
         guard let place = found, var connection = connections[place] else { return .refused(.tableFull) }
+        if copy.isISSCertain, let iss = copy.iss { confirm(iss, &connection) }
         if restore(&connection, by: copy) { outcome = .restored }
         if outcome != .merged || isBehind(connection, copy) { begin(&connection, with: copy) }
         mergeState(copy, &connection, isNew: outcome == .created, now: now)
@@ -186,7 +193,7 @@ extension Tracker {
         guard places.allSatisfy({ $0 <= farthest }) else { return false }
         guard copy.offset + UInt64(copy.bytes.count) <= copy.journalLength else { return false }
         if let fin = copy.finOffset, fin < copy.journalLength { return false }
-        if copy.iss == nil, copy.sndUna > 0 || copy.journalLength > 0 { return false }
+        if copy.iss == nil, copy.isISSCertain || copy.sndUna > 0 || copy.journalLength > 0 { return false }
         guard copy.journalStart <= copy.journalLength, copy.replyStart <= copy.sndUna else { return false }
         return copy.unprotected == nil || copy.bytes.isEmpty
     }
@@ -221,7 +228,7 @@ extension Tracker {
             copy.journalLength - copy.journalStart <= UInt64(parameters.journalBytesPerConnection)
         else { return false }
         let isHTTP = conversations.services.contains(connection.flow.service)
-        guard isHTTP == (copy.conversation != nil) else { return false }
+        guard isHTTP == (copy.conversation != nil), (connection.certainISS ?? iss) == iss else { return false }
         // A new owner is no fault of our tap.
         if connection.unprotected != .replyUnknown { connection.restorations += 1 }
         connection.unprotected = nil
@@ -265,7 +272,7 @@ extension Tracker {
         connection.lastSeen = max(connection.lastSeen, now - copy.idle)
         if connection.client != copy.client { lose(&connection, .handshakeUnknown) }
         let edge = min(max(copy.rightEdge, copy.sndUna), copy.sndUna + 1 << 30)
-        if let iss = copy.iss, connection.iss == nil {
+        if let iss = copy.iss, connection.iss == nil, (connection.certainISS ?? iss) == iss {
             connection.iss = iss
             connection.sndUna = copy.sndUna
             connection.rightEdge = edge
@@ -278,9 +285,8 @@ extension Tracker {
             {
                 connection.timestamps = theirs
             }
-        } else if copy.iss != nil, copy.unprotected == nil {
-            lose(&connection, .handshakeUnknown)
         }
+        // Otherwise one of both is a guess, and of the other's ACKs nothing is known.
         if let cause = copy.unprotected, isNew || isUnsafeEverywhere(cause) { lose(&connection, cause) }
         if connection.unprotected == nil, conversations[connection.conversation] == nil {
             // An owner that does not follow the connection as HTTP knows nothing of its replies, and one that does has

@@ -72,5 +72,8 @@ extension Tracker {
 
 extension BackupConnection {
     /// Its own handshake and all bytes are known.
-    public var isProtected: Bool { iss != nil && unprotected == nil && holeSince == nil }
+    public var isProtected: Bool { iss != nil && isISSCertain && unprotected == nil && holeSince == nil }
+
+    /// The server's SYN-ACK has told the ISS.
+    public var isISSCertain: Bool { certainISS != nil }
 }

@@ -7,11 +7,8 @@ import Wire
 /// A pure machine: it is given frames and a clock. One thread owns it. Nothing is allocated for a packet once the slabs
 /// of the journals and the list of gaps have grown to what the load needs.
 ///
-/// Known gap: ISS comes from the first frame with SEQ = IRS + 1, as in [Z]. Where the server speaks first, and the
-/// handshake's last ACK was lost between director and backup only, and the frame seen first is a pure ACK of what the
-/// server said, ISS comes out too high. The forwarding method `selective` shows backups no such ACK. Where the frame
-/// seen first has data, the tracker knows from the service's other connections that the server speaks first, and does
-/// not protect this one.
+/// ISS comes from the client's first ACK, as in [Z], but only for counting: its tap may have missed that one, and a later
+/// one would make ISS too high where the server speaks first. It is certain when the server's SYN-ACK has told it.
 public struct Tracker: ~Copyable {
     public let parameters: TrackerParameters
     public internal(set) var counters = TrackerCounters()
@@ -25,7 +22,6 @@ public struct Tracker: ~Copyable {
     var ranges: RangeStore
     private var generation: UInt32 = 0
     private var sweepPlace = 0
-    var manners: [ServiceManners] = []
     var conversations = Conversations()
     var handshakes: [SlotHandshake] = []
     /// Connections with missing bytes, to be asked for.
@@ -114,7 +110,8 @@ public struct Tracker: ~Copyable {
         }
         let new = create(frame.flow, irs: frame.sequence, frame.options, frame.timestamps, slot: slot, now: now)
         guard frame.payloadLength > 0, var connection = connections[new] else { return }
-        // Data in a SYN (RFC 7413): whether the server took it, the client's next segment tells.
+        // Data in a SYN (RFC 7413): whether the server took it, its SYN-ACK tells.
+        connection.synBytes = UInt16(clamping: frame.payloadLength)
         receive(frame, payload, at: 0, &connection)
         connections[new] = connection
     }
@@ -127,7 +124,11 @@ public struct Tracker: ~Copyable {
         now: Instant
     ) {
         guard connection.irs == frame.sequence else {
-            connection.rival = RivalSYN(irs: frame.sequence, options: frame.options, timestamps: frame.timestamps)
+            var rival = RivalSYN(irs: frame.sequence, options: frame.options, timestamps: frame.timestamps)
+            if let former = connection.rival, former.irs == rival.irs {
+                (rival.iss, rival.isISSDisputed) = (former.iss, former.isISSDisputed)
+            }
+            connection.rival = rival
             return
         }
         connection.lastSeen = now
@@ -192,7 +193,7 @@ public struct Tracker: ~Copyable {
         }
         connection.lastSeen = now
         connection.slot = slot
-        if connection.iss == nil { learnISS(frame, at: start, &connection) }
+        if connection.iss == nil { learnISS(frame, &connection) }
         acknowledge(frame, &connection)
         // A keepalive's SEQ is one below what the client sends next, any other segment's is that or older.
         if start > 0 { connection.clientSent = max(connection.clientSent, UInt64(start)) }
@@ -203,17 +204,10 @@ public struct Tracker: ~Copyable {
 
     // MARK: The reply's side
 
-    /// [Z] II-E: the ACK that completes the handshake has SEQ = IRS + 1 and ACK = ISS + 1.
-    ///
-    /// When that ACK was lost on the client's side, the first data does the same duty: a server that has not seen the
-    /// handshake complete cannot have sent a byte yet. A frame that is further on tells nothing for certain, and an ISS
-    /// that is wrong by a byte would splice a reply in the wrong place. So it is with a server that took the data of
-    /// the SYN, which may reply before this ACK. The number is good all the same for counting ACKs from.
-    private mutating func learnISS(_ frame: TCPFrame, at start: Int64, _ connection: inout BackupConnection) {
-        connection.iss = frame.acknowledgment.advanced(by: -1)
-        if start != 0 || frame.payloadLength > 0 && speaksFirst(frame.flow.service) {
-            lose(&connection, .handshakeUnknown)
-        }
+    /// [Z] II-E: the ACK that completes the handshake has SEQ = IRS + 1 and ACK = ISS + 1. Whether it is this one that was
+    /// seen first, nobody can say but the server: an ISS that is wrong by a byte would splice a reply in the wrong place.
+    private mutating func learnISS(_ frame: TCPFrame, _ connection: inout BackupConnection) {
+        connection.iss = connection.certainISS ?? frame.acknowledgment.advanced(by: -1)
         // A server that refused timestamps gets segments without them.
         if frame.timestamps == nil { connection.timestamps = nil }
     }
@@ -243,9 +237,6 @@ public struct Tracker: ~Copyable {
         _ connection: inout BackupConnection
     ) {
         let end = start + Int64(frame.payloadLength)
-        if start == 0, frame.payloadLength > 0, connection.journalLength == 0, connection.unprotected == nil {
-            noteManners(frame.flow.service, spokeFirst: connection.sndUna > 0)
-        }
         if frame.flags.contains(.fin), end >= 0 { noteFIN(at: UInt64(end), &connection) }
         guard frame.payloadLength > 0, end > 0 else { return }
         // An urgent byte may be taken out of the stream or left in it (RFC 6093): which, is not known.

@@ -32,6 +32,9 @@ extension Tracker {
     }
 
     private func check(_ connection: BackupConnection) {
+        if let iss = connection.iss, let certain = connection.certainISS {
+            precondition(iss == certain, "\(connection.flow): counted from \(iss), but ISS is \(certain)")
+        }
         precondition(connection.clientSent >= connection.journalLength, "\(connection.flow): more bytes than were sent")
         if let fin = connection.finOffset {
             precondition(connection.journalLength <= fin, "\(connection.flow): bytes behind the FIN")

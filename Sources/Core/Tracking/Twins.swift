@@ -34,6 +34,7 @@ extension Tracker {
             twin = Int32(place)
         }
         let new = create(flow, irs: rival.irs, rival.options, rival.timestamps, slot: slot, now: now)
+        if !rival.isISSDisputed { connections[new]?.certainISS = rival.iss }
         pair(new, with: twin)
         return new
     }

@@ -165,6 +165,7 @@ final class AgentRuntime: @unchecked Sendable {
         case .peerHandshake(let slot, let service, let options):
             host.mailbox.post(.profile(slot, service, options))
         case .peerReplies(let notices): host.mailbox.post(.replies(notices))
+        case .peerSynAcks(let notices): host.mailbox.post(.synAcks(notices))
         case .sources(let sources): peers?.set(sources)
         case .resetConnections(let flows): host.resetConnections(flows)
         case .timer(let instant): schedule(instant)
@@ -265,6 +266,7 @@ final class AgentRuntime: @unchecked Sendable {
             let counts = "\(news.adopted) of \(news.connections) connections again, \(resets) were reset"
             logger.notice("\(news.slot): the restarted application has \(counts)")
         case .replies(let notices): handle(.replies(notices))
+        case .synAcks(let notices): handle(.synAcks(notices))
         case .handshake(let endpoint, let options):
             for service in services where service.endpoint == endpoint {
                 handle(.handshake(service: service.name, options))

@@ -18,6 +18,7 @@ enum DataCommand: Sendable {
     case services([ServiceDescription])
     case profile(SlotID, ServiceID, HandshakeOptions)
     case replies([ReplyNotice])
+    case synAcks([SynAckNotice])
     case startTakeOver(TakeOverStart)
     case abortTakeOver(SlotID)
     /// The application of this address is back after a crash: it gets its connections again.
@@ -46,6 +47,8 @@ enum DataReport: Sendable {
     case handshake(Endpoint, HandshakeOptions)
     /// Replies that this machine has begun to send.
     case replies([ReplyNotice])
+    /// SYN-ACKs that this machine has sent.
+    case synAcks([SynAckNotice])
     case peerRequest(PeerMessage, to: BackendID)
     case synchronised(SlotID, after: Interval)
     case protection([SlotProtection])
@@ -80,7 +83,7 @@ final class DataThread {
     private let poller: Poller
     private let mailbox: Mailbox
     private let tap: GroupTap
-    private var synAckTap: SynAckTap?
+    private var synAcks: SynAckWatch?
     /// Open while connections of this machine are adopted again.
     private var answerTap: AnswerTap?
     private let tun: TunDevice
@@ -144,7 +147,8 @@ final class DataThread {
         while running {
             let now = MonotonicClock.now()
             let due = min(min(runner.nextTick, nextSweep), min(nextLesson, tapHeldUntil ?? .never))
-            let later = min(replies?.nextRepeat ?? .never, resynchronisation.nextTick(tracker))
+            let repeats = min(replies?.nextRepeat ?? .never, synAcks?.nextRepeat ?? .never)
+            let later = min(repeats, resynchronisation.nextTick(tracker))
             let wake = trials.hasResults ? now : min(due, later)
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
@@ -180,6 +184,8 @@ final class DataThread {
     /// late, and waking up for each block of frames would cost more than looking at them.
     private func readTap() throws {
         let count = try tap.dispatch(max: 512) { bytes, length, instant in received(bytes, length, instant) }
+        // Each of them answers a SYN that has just been seen, or soon will be.
+        readSynAcks()
         if count == 0 || runner.isBusy {
             try watchTap()
         } else {
@@ -207,8 +213,8 @@ final class DataThread {
     private func tick(_ now: Instant) {
         if let until = tapHeldUntil, now >= until { serve(.tap) }
         if now >= nextLesson {
-            // Not by the poller: one of many thousand SYN-ACKs tells enough.
-            _ = try? synAckTap?.dispatch(max: 64) { bytes, _, _ in learnHandshake(bytes) }
+            // Of SYNs that the tap of the groups has missed.
+            readSynAcks()
             nextLesson = now + DataThread.lessonInterval
         }
         for result in trials.takeResults() { runner.tried(result.flow, result.facts, tracker: tracker, now: now) }
@@ -216,6 +222,7 @@ final class DataThread {
         settle(now)
         closeAnswerTap()
         if let again = replies?.due(now), !again.isEmpty { tell(again) }
+        if let again = synAcks?.due(now), !again.isEmpty { tell(again) }
         resynchronisation.tick(&tracker, now, report)
         if now >= nextSweep {
             tracker.expire(now: now)
@@ -260,12 +267,15 @@ final class DataThread {
         frame.destination == address ? SlotID(mark: frame.source) : nil
     }
 
-    private func learnHandshake(_ bytes: UnsafeRawBufferPointer) {
-        // In a SYN-ACK the service is the source.
-        guard case .segment(let frame) = FrameParser.parse(ethernet: bytes) else { return }
-        let service = frame.flow.client
+    /// A tap that fails says nothing, and what it does not say is not protected.
+    private func readSynAcks() {
+        let news = try? synAcks?.read(services) { service, options in learnHandshake(service, options) }
+        if let news, !news.isEmpty { tell(news) }
+    }
+
+    private func learnHandshake(_ service: Endpoint, _ announced: HandshakeOptions) {
         // A SYN-ACK names only what its client has offered: what the server can do is the sum of them all.
-        var options = frame.options
+        var options = announced
         if let known = profiles[service] {
             options.windowScale = options.windowScale ?? known.windowScale
             options.sackPermitted = options.sackPermitted || known.sackPermitted
@@ -388,6 +398,10 @@ final class DataThread {
             guard let service = services.first(where: { $0.id == id }) else { return }
             tracker.learn(ServiceHandshake(service: service.endpoint, options: options), slot: slot)
         case .replies(let notices): noted(notices)
+        case .synAcks(let notices):
+            // Their SYNs may lie in our own tap.
+            attempt { try tap.dispatch(max: 512) { bytes, length, at in received(bytes, length, at) } }
+            noted(notices)
         case .startTakeOver(let start):
             attempt { try releaseTap() }
             runner.start(start, tracker: tracker, profile: profile(of: start.slot), now: MonotonicClock.now())
@@ -435,6 +449,19 @@ final class DataThread {
         }
     }
 
+    private func tell(_ notices: [SynAckNotice]) {
+        noted(notices)
+        report(.synAcks(notices))
+    }
+
+    private func noted(_ notices: [SynAckNotice]) {
+        for notice in notices {
+            guard let service = services.first(where: { $0.id == notice.service }) else { continue }
+            let flow = FlowKey(client: notice.client, service: service.endpoint)
+            tracker.announced(flow, iss: notice.iss, acknowledged: notice.acknowledged)
+        }
+    }
+
     private func changeMembership(_ new: Cluster.GroupMembership) {
         // What was ours is no more: nobody here may go on with its connections.
         for slot in membership.own where !new.own.contains(slot) { runner.abort(slot) }
@@ -452,8 +479,12 @@ final class DataThread {
         do {
             if http != former.filter({ $0.replay == .http }) { try watchReplies() }
             let addresses = Set(new.map(\.endpoint.address)).sorted()
-            if synAckTap == nil || addresses != Set(former.map(\.endpoint.address)).sorted() {
-                synAckTap = try SynAckTap(interface: interface, vips: addresses)
+            if synAcks?.addresses != addresses {
+                // As with `watchReplies`: the next one listens before the one in use goes.
+                let next = try SynAckWatch(interface: interface, addresses: addresses)
+                readSynAcks()
+                if let rest = synAcks?.due(.never), !rest.isEmpty { tell(rest) }
+                synAcks = next
             }
         } catch {
             report(.failed("\(error)"))

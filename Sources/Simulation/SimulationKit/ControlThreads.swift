@@ -65,6 +65,7 @@ extension Simulation {
         case .peerHandshake(let slot, let service, let options):
             post(.profile(slot, service, options), to: host, source: 0)
         case .peerReplies(let notices): post(.replies(notices), to: host, source: 0)
+        case .peerSynAcks(let notices): post(.synAcks(notices), to: host, source: 0)
         case .lookForListener(let service):
             guard kernel.hasListener else { return }
             let time = now + random.microseconds(20...300)
@@ -112,7 +113,7 @@ extension Simulation {
     // MARK: Data threads
 
     /// Sources: 0 the mailbox, 1 the tap, 2 the eBPF programs' ring, 4 the tap for replies, 5 the TUN device, 6 the tap for
-    /// answers; 3 is the way back to the control thread. Each keeps its order, and nothing orders one against the other.
+    /// answers, 7 that for SYN-ACKs; 3 is the way back to the control thread. Each keeps its order, and nothing orders one against the other.
     func post(_ input: DataInput, to host: Int, source: Int) {
         let node = hosts[host]
         guard node.data != nil else { return }

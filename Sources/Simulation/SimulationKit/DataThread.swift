@@ -24,6 +24,10 @@ enum DataInput {
     case reply([UInt8])
     /// What another agent has seen so.
     case replies([ReplyNotice])
+    /// What the tap for SYN-ACKs has seen.
+    case synAck([UInt8])
+    /// What another agent has seen so.
+    case synAcks([SynAckNotice])
     /// A segment that the data plane has held back.
     case held([UInt8])
     case tried(FlowKey, ReplyFacts?)
@@ -34,9 +38,9 @@ enum DataInput {
     /// From the control thread's mailbox, and not from the wire.
     var isCommand: Bool {
         switch self {
-        case .frame, .answer, .reply, .held, .event, .wake: false
+        case .frame, .answer, .reply, .synAck, .held, .event, .wake: false
         case .membership, .services, .profile, .startTakeOver, .abortTakeOver, .readopt, .sources, .peerRequest,
-            .peerAnswer, .replies, .tried, .barrier:
+            .peerAnswer, .replies, .synAcks, .tried, .barrier:
             true
         }
     }
@@ -72,6 +76,8 @@ final class DataThread {
     private var installed: [FlowKey] = []
     /// Replies that are told once more.
     private var again: [(at: Instant, notices: [ReplyNotice])] = []
+    /// SYN-ACKs likewise.
+    private var synAcksAgain: [(at: Instant, notices: [SynAckNotice])] = []
     /// For the control thread, in order.
     var reports: [AgentInput] = []
 
@@ -89,7 +95,7 @@ final class DataThread {
     /// When something is due; `.never` where nothing is.
     var nextTick: Instant {
         let own = min(runs.compactMap { $0.machine.nextDeadline }.min() ?? .never, again.first?.at ?? .never)
-        return min(own, resynchroniser.nextDeadline(tracker))
+        return min(own, min(resynchroniser.nextDeadline(tracker), synAcksAgain.first?.at ?? .never))
     }
 
     private func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
@@ -121,6 +127,8 @@ final class DataThread {
         case .event(let event, let flow): received(event, flow, now)
         case .reply(let bytes): sawReply(bytes, now)
         case .replies(let notices): noted(notices)
+        case .synAck(let bytes): sawSynAck(bytes, now)
+        case .synAcks(let notices): noted(notices)
         case .held(let packet): held(packet, now)
         case .tried(let flow, let facts):
             for run in runs {
@@ -165,6 +173,34 @@ final class DataThread {
         }
     }
 
+    // MARK: SYN-ACKs
+
+    /// SynAckWatch.swift of AgentKit.
+    private func sawSynAck(_ bytes: [UInt8], _ now: Instant) {
+        guard let frame = bytes.parsedPacket(),
+            let id = services.first(where: { $0.endpoint == frame.flow.client && $0.replay != .none })?.id
+        else { return }
+        let notices = [
+            SynAckNotice(
+                client: frame.flow.service, service: id, iss: frame.sequence, acknowledged: frame.acknowledgment)
+        ]
+        synAcksAgain.append((now + .milliseconds(15), notices))
+        tellSynAcks(notices)
+    }
+
+    private func tellSynAcks(_ notices: [SynAckNotice]) {
+        noted(notices)
+        reports.append(.synAcks(notices))
+    }
+
+    private func noted(_ notices: [SynAckNotice]) {
+        for notice in notices {
+            guard let service = services.first(where: { $0.id == notice.service }) else { continue }
+            let flow = FlowKey(client: notice.client, service: service.endpoint)
+            tracker.announced(flow, iss: notice.iss, acknowledged: notice.acknowledged)
+        }
+    }
+
     private func held(_ packet: [UInt8], _ now: Instant) {
         guard let frame = packet.parsedPacket() else { return }
         for run in runs {
@@ -206,6 +242,7 @@ final class DataThread {
 
     private func tick(_ now: Instant) {
         while let first = again.first, first.at <= now { tellReplies(again.removeFirst().notices) }
+        while let first = synAcksAgain.first, first.at <= now { tellSynAcks(synAcksAgain.removeFirst().notices) }
         if resynchroniser.nextDeadline(tracker) <= now {
             var effects: [ResynchronisationEffect] = []
             resynchroniser.tick(tracker: &tracker, now: now, into: &effects)
@@ -239,7 +276,16 @@ final class DataThread {
             services.contains(where: { $0.endpoint == frame.flow.service })
         else { return }
         bytes.withUnsafeBytes { tracker.handle(frame, in: $0, slot: slot, now: now) }
+        if world.scenario.chaos == .issGuessed { believe(frame.flow) }
         received(frame, slot, now)
+    }
+
+    /// What the client's first ACK says is taken for certain.
+    private func believe(_ flow: FlowKey) {
+        guard let handle = tracker.handle(of: flow), let connection = tracker[handle], !connection.isISSCertain,
+            let iss = connection.iss
+        else { return }
+        tracker.announced(flow, iss: iss, acknowledged: connection.irs.advanced(by: 1))
     }
 
     private func received(_ frame: TCPFrame, _ slot: SlotID, _ now: Instant) {

@@ -33,7 +33,7 @@ final class Host {
     var wakeAt = TrueTime.max
     var dataInbox: [DataInput] = []
     /// When the last input of each source arrives, so that a source keeps its order.
-    var lastArrival: [TrueTime] = [0, 0, 0, 0, 0, 0, 0]
+    var lastArrival: [TrueTime] = [0, 0, 0, 0, 0, 0, 0, 0]
 
     init(index: Int, clock: HostClock, pathDelay: TrueTime) {
         self.index = index

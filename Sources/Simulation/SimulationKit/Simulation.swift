@@ -252,7 +252,13 @@ public final class Simulation {
         checkTalker(flow, host)
         if sink != nil { trace("\(hosts[host].name) -> client \(client) \(describe(bytes))") }
         if site != nil, frameStartsReply(bytes) { post(.reply(bytes), to: host, source: 4) }
+        if isSynAck(bytes), scenario.chaos != .issGuessed { post(.synAck(bytes), to: host, source: 7) }
         crossRouter(host, outside, .toClient(bytes, client: client))
+    }
+
+    /// The filter of SynAckTap.
+    private func isSynAck(_ packet: [UInt8]) -> Bool {
+        packet.parsedPacket()?.flags.isSuperset(of: [.syn, .ack]) ?? false
     }
 
     /// The filter of ReplyTap.swift.

@@ -66,7 +66,7 @@ extension World {
             let event = Event.look(node: node, incarnation: incarnation, service: service)
             queue.push(event, at: now + random.milliseconds(0...2))
         case .readopt: counts.readoptions += 1
-        case .services, .peerHandshake, .peerReplies: break
+        case .services, .peerHandshake, .peerReplies, .peerSynAcks: break
         }
     }
 

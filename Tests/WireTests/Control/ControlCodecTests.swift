@@ -48,7 +48,7 @@ struct ControlCodecTests {
     @Test("The layout of a heartbeat's header is fixed")
     func headerLayout() {
         let bytes = Samples.datagrams[0].encode()
-        #expect(Array(bytes[0..<8]) == [0x42, 0x54, 0x4e, 0x48, 3, 1, 0xff, 0xff])
+        #expect(Array(bytes[0..<8]) == [0x42, 0x54, 0x4e, 0x48, 4, 1, 0xff, 0xff])
         #expect(Array(bytes[8..<16]) == [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef])
         #expect(Array(bytes[24..<32]) == [0, 0, 0, 0, 0, 0, 0, 42])
     }
@@ -145,6 +145,7 @@ extension Datagram {
         case .fenceDemand: "fenceDemand"
         case .fenceAcknowledged: "fenceAcknowledged"
         case .replies: "replies"
+        case .synAcks: "synAcks"
         }
     }
 }

@@ -15,8 +15,8 @@ extension Samples {
     }
     static let flow = FlowKey(client: Endpoint(address: address, port: 65_535), service: endpoint)
     static let copy = ConnectionCopy(
-        flow: flow, slot: SlotID(rawValue: 3), irs: SequenceNumber(.max), iss: SequenceNumber(0), client: handshake,
-        sndUna: 1 << 33, rightEdge: 1 << 34, timestamps: TCPTimestamps(value: .max, echo: 1), finOffset: 5,
+        flow: flow, slot: SlotID(rawValue: 3), irs: SequenceNumber(.max), iss: SequenceNumber(0), isISSCertain: true,
+        client: handshake, sndUna: 1 << 33, rightEdge: 1 << 34, timestamps: TCPTimestamps(value: .max, echo: 1), finOffset: 5,
         clientSent: 5, idle: .seconds(3600), journalStart: 1, replyStart: 9,
         conversation: ConversationCopy(pipelines: true, reports: reports), journalLength: 5, offset: 2, bytes: [1, 2, 3])
 
@@ -29,7 +29,9 @@ extension Samples {
             ListAnswer(
                 slot: SlotID(rawValue: 1), serial: 3, next: 256,
                 connections: [
-                    ConnectionSummary(flow: flow, irs: SequenceNumber(1), journalLength: 1 << 40, hasFIN: true),
+                    ConnectionSummary(
+                        flow: flow, irs: SequenceNumber(1), certainISS: SequenceNumber(0), journalLength: 1 << 40,
+                        hasFIN: true),
                     ConnectionSummary(
                         flow: flow, irs: SequenceNumber(1), journalLength: 0, idle: .milliseconds(3),
                         unprotected: .conflictingBytes),

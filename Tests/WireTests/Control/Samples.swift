@@ -27,6 +27,13 @@ enum Samples {
         .fenceDemand(fence),
         .fenceAcknowledged(fence),
         .replies([notice, bareNotice]),
+        .synAcks([]),
+        .synAcks(
+            (0..<SynAckNotice.limit).map {
+                SynAckNotice(
+                    client: endpoint, service: ServiceID(rawValue: UInt16($0)), iss: SequenceNumber(.max),
+                    acknowledged: SequenceNumber(1))
+            }),
     ]
 
     static let notice = ReplyNotice(

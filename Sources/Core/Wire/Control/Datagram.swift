@@ -25,6 +25,8 @@ public struct Datagram: Hashable, Sendable {
         case fenceAcknowledged(Fence)
         /// From a primary to its backups: the replies that it has begun to send. Sent more than once.
         case replies([ReplyNotice])
+        /// From a primary to its backups: the SYN-ACKs that it has sent. Sent more than once.
+        case synAcks([SynAckNotice])
     }
 
     public init(
@@ -126,6 +128,8 @@ extension Datagram {
             writer.integer(fence.epoch.rawValue)
         case .replies(let notices):
             writer.list(notices, limit: ReplyNotice.limit) { $1.write(to: &$0) }
+        case .synAcks(let notices):
+            writer.list(notices, limit: SynAckNotice.limit) { $1.write(to: &$0) }
         }
         return writer.bytes
     }
@@ -137,6 +141,7 @@ extension Datagram {
         case .fenceDemand: 3
         case .fenceAcknowledged: 4
         case .replies: 5
+        case .synAcks: 6
         }
     }
 
@@ -180,6 +185,13 @@ extension Datagram {
                 try reader.list("replies", limit: ReplyNotice.limit) {
                     (reader: inout ControlReader) throws(ControlDecodingError) in
                     try ReplyNotice(from: &reader)
+                })
+        case 6:
+            reader.message = "synAcks"
+            body = .synAcks(
+                try reader.list("synAcks", limit: SynAckNotice.limit) {
+                    (reader: inout ControlReader) throws(ControlDecodingError) in
+                    try SynAckNotice(from: &reader)
                 })
         default:
             throw reader.failure("kind", .unknownValue(UInt64(kind)))

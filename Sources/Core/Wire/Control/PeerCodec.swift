@@ -107,6 +107,12 @@ extension ControlReader {
     fileprivate mutating func sequence(_ field: String) throws(ControlDecodingError) -> SequenceNumber {
         SequenceNumber(try integer(field))
     }
+
+    fileprivate mutating func optionalSequence(_ field: String) throws(ControlDecodingError) -> SequenceNumber? {
+        let isThere = try flag(field)
+        let number = try sequence(field)
+        return isThere ? number : nil
+    }
 }
 
 extension PeerHello {
@@ -147,6 +153,8 @@ extension ListAnswer {
         writer.list(connections, limit: PeerLimits.summaries) { writer, summary in
             writer.flow(summary.flow)
             writer.integer(summary.irs.rawValue)
+            writer.flag(summary.certainISS != nil)
+            writer.integer(summary.certainISS?.rawValue ?? 0)
             writer.integer(summary.journalLength)
             writer.interval(PeerMessage.idle(summary.idle))
             writer.flag(summary.hasFIN)
@@ -169,6 +177,7 @@ extension ListAnswer {
             ConnectionSummary(
                 flow: try reader.flow("connections.flow"),
                 irs: try reader.sequence("connections.irs"),
+                certainISS: try reader.optionalSequence("connections.iss"),
                 journalLength: try reader.place("connections.journalLength"),
                 idle: try reader.interval("connections.idle", limit: PeerMessage.longestIdle),
                 hasFIN: try reader.flag("connections.hasFIN"),
@@ -244,6 +253,7 @@ extension ConnectionCopy {
         writer.integer(irs.rawValue)
         writer.flag(iss != nil)
         writer.integer(iss?.rawValue ?? 0)
+        writer.flag(isISSCertain)
         writer.handshake(client)
         writer.integer(sndUna)
         writer.integer(rightEdge)
@@ -269,8 +279,8 @@ extension ConnectionCopy {
         let flow = try reader.flow("copies.flow")
         let slot = try reader.slot("copies.slot")
         let irs = try reader.sequence("copies.irs")
-        let hasISS = try reader.flag("copies.hasISS")
-        let iss = try reader.sequence("copies.iss")
+        let iss = try reader.optionalSequence("copies.iss")
+        let isISSCertain = try reader.flag("copies.isISSCertain")
         guard let client = try reader.handshake("copies.client") else {
             throw reader.failure("copies.client", .unknownValue(0))
         }
@@ -283,7 +293,8 @@ extension ConnectionCopy {
             flow: flow,
             slot: slot,
             irs: irs,
-            iss: hasISS ? iss : nil,
+            iss: iss,
+            isISSCertain: isISSCertain,
             client: client,
             sndUna: sndUna,
             rightEdge: rightEdge,

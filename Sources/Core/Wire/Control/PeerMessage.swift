@@ -89,6 +89,8 @@ public struct ServiceHandshake: Hashable, Sendable {
 public struct ConnectionSummary: Hashable, Sendable {
     public var flow: FlowKey
     public var irs: SequenceNumber
+    /// The server's, where the owner knows it from the SYN-ACK; nil where it has only what the client's ACKs say.
+    public var certainISS: SequenceNumber?
     /// Client bytes that the owner has, counted from IRS + 1.
     public var journalLength: UInt64
     /// Since the last frame.
@@ -99,6 +101,7 @@ public struct ConnectionSummary: Hashable, Sendable {
     public init(
         flow: FlowKey,
         irs: SequenceNumber,
+        certainISS: SequenceNumber? = nil,
         journalLength: UInt64,
         idle: Interval = .zero,
         hasFIN: Bool = false,
@@ -106,6 +109,7 @@ public struct ConnectionSummary: Hashable, Sendable {
     ) {
         self.flow = flow
         self.irs = irs
+        self.certainISS = certainISS
         self.journalLength = journalLength
         self.idle = idle
         self.hasFIN = hasFIN
@@ -163,6 +167,8 @@ public struct ConnectionCopy: Hashable, Sendable {
     public var slot: SlotID
     public var irs: SequenceNumber
     public var iss: SequenceNumber?
+    /// The owner has `iss` from the SYN-ACK, or from another owner that had.
+    public var isISSCertain: Bool
     /// What the client announced in its SYN.
     public var client: HandshakeOptions
     /// Counted from ISS + 1.
@@ -190,6 +196,7 @@ public struct ConnectionCopy: Hashable, Sendable {
         slot: SlotID,
         irs: SequenceNumber,
         iss: SequenceNumber?,
+        isISSCertain: Bool = false,
         client: HandshakeOptions,
         sndUna: UInt64 = 0,
         rightEdge: UInt64 = 0,
@@ -209,6 +216,7 @@ public struct ConnectionCopy: Hashable, Sendable {
         self.slot = slot
         self.irs = irs
         self.iss = iss
+        self.isISSCertain = isISSCertain
         self.client = client
         self.sndUna = sndUna
         self.rightEdge = rightEdge

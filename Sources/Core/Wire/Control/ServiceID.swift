@@ -18,7 +18,7 @@ extension BackendID {
 /// Numbers that both ends of a control connection must agree on.
 public enum ControlProtocol {
     /// Raised by every change of a message's layout.
-    public static let version: UInt16 = 3
+    public static let version: UInt16 = 4
     /// No lease and no promise may be longer: a director that has just started waits this out before it condemns.
     public static let longestLease = Interval.seconds(2)
     /// No other interval in a message may be longer.
