@@ -1,3 +1,4 @@
+import Glibc
 import Model
 
 /// Clients that are not like the others: each downloads 200 MB, and its server's cable is cut in the middle.
@@ -33,6 +34,11 @@ let clientScenarios: [Scenario] = [
         "A client whose port every server still remembers (TIME_WAIT) downloads from it when its server fails: right "
             + "SHA-256.",
         run: portUsedAgain),
+    Scenario(
+        "half-closed-client",
+        "A client that has closed its half, and gets a long reply to all that it sent, when its server fails: every line, and "
+            + "the end.",
+        run: halfClosed),
 ]
 
 private func client(_ name: String, _ what: String, prepare: @escaping @Sendable (Lab) throws -> Void) -> Scenario {
@@ -106,6 +112,50 @@ private func portUsedAgain(_ context: ScenarioContext) throws -> Figures {
         context.console.event("\(victim): cable cut with \(byteText(download.bytes)) of \(byteText(file.size)) done")
         let result = try download.result(timeout: 60)
         try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        return try lab.settledTakeover(of: victim, after: failure).figures(failure: failure)
+    }
+}
+
+/// Reads to the end of what the client sends, then says how many lines that were, for four seconds.
+private let counter = """
+    use Socket; $SIG{CHLD} = 'IGNORE'; $SIG{PIPE} = 'IGNORE';
+    socket(my $s, PF_INET, SOCK_STREAM, 6) or die; setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
+    bind($s, sockaddr_in(7007, INADDR_ANY)) or die "bind: $!"; listen($s, 64) or die;
+    while (1) { accept(my $c, $s) or next; next if fork; close $s; my $n = 0; $n++ while <$c>; select $c; $| = 1;
+    for my $i (1..400) { print "$i of $n\\n"; select(undef, undef, undef, 0.01); } exit 0; }
+    """
+
+private func halfClosed(_ context: ScenarioContext) throws -> Figures {
+    var options = LabOptions()
+    options.fileSize = 100_000
+    options.extraServices = [.init(name: "counter", port: 7007, replay: "stream")]
+    return try context.withLab(options) { lab in
+        for node in lab.plan.webNodes {
+            try lab.start(node, role: "counter", ["perl", "-e", counter])
+            try waitUntil("counter on \(node)", timeout: 5) {
+                try KernelSockets.listening(inNamespace: lab.plan.namespacePath(node)).contains(7007)
+            }
+        }
+        try lab.waitUntilLive()
+        pause(milliseconds: 1500)
+        let client = try LineClient(lab: lab, port: 7007)
+        try client.send("one\ntwo\nthree\n")
+        guard shutdown(client.descriptor, Int32(SHUT_WR)) == 0 else { throw LabError.system("shutdown", code: errno) }
+        var victim = "", failure = Instant(nanoseconds: 0)
+        for number in 1...400 {
+            let line = try client.line()
+            try expect(line == "\(number) of 3\n", "line \(number) is \(line)")
+            guard number == 100 else { continue }
+            let name = "\(LabPlan.clientAddress):\(client.localPort)"
+            let flow = try lab.directorFlows()["flows"]?.array.first { $0["client"]?.string == name }
+            guard let owner = flow?["owner"]?.string else { throw LabError.failed("the director does not know the flow") }
+            victim = owner
+            failure = try lab.kill(victim, how: .link)
+            context.console.event("\(victim): cable cut behind line 100")
+        }
+        var byte: UInt8 = 0
+        try expect(try client.waitReadable(Deadline(seconds: 5)), "the end does not come")
+        try expect(read(client.descriptor, &byte, 1) == 0, "no FIN came, but a byte or an RST")
         return try lab.settledTakeover(of: victim, after: failure).figures(failure: failure)
     }
 }
