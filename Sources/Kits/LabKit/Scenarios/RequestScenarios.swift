@@ -16,6 +16,11 @@ let requestScenarios: [Scenario] = [
         "The same with replay forbidden, as for SSH: the client gets an RST at once, counted as replay-forbidden."
     ) { try dialogue($0, replay: "none") },
     Scenario(
+        "greeting-tap-loss",
+        "The same where the backup has missed the handshake's last ACK: the dialogue goes on, or is reset where nobody could "
+            + "tell it the ISS; never a byte that the client has.",
+        run: greetingTapLoss),
+    Scenario(
         "upload-replayed",
         "An upload of 8 MB whose server fails in the middle: the backup gets it whole, and answers."
     ) { try upload($0, size: 8_000_000, rate: 2_000_000, fits: true) },
@@ -66,15 +71,7 @@ private func dialogue(_ context: ScenarioContext, replay: String) throws -> Figu
     var options = small
     options.extraServices = [.init(name: "greeter", port: 22, replay: replay)]
     return try context.withLab(options) { lab in
-        for node in lab.plan.webNodes { try lab.start(node, role: "greeter", ["perl", "-e", greeter]) }
-        for node in lab.plan.webNodes {
-            try waitUntil("greeter on \(node)", timeout: 5) {
-                try KernelSockets.listening(inNamespace: lab.plan.namespacePath(node)).contains(22)
-            }
-        }
-        // The health checks of the new port must have seen it.
-        try lab.waitUntilLive()
-        pause(milliseconds: 1500)
+        try lab.startGreeters()
         let client = try LineClient(lab: lab, port: 22)
         try expect(try client.line() == "SSH-2.0-Greeter\r\n", "no greeting came")
         for number in 1...3 {
@@ -96,6 +93,85 @@ private func dialogue(_ context: ScenarioContext, replay: String) throws -> Figu
             try expect(report.adopted == 1 && report.reset.values.allSatisfy { $0 == 0 }, "\(report)")
         }
         return figures
+    }
+}
+
+extension Lab {
+    fileprivate func startGreeters() throws {
+        for node in plan.webNodes { try start(node, role: "greeter", ["perl", "-e", greeter]) }
+        for node in plan.webNodes {
+            try waitUntil("greeter on \(node)", timeout: 5) {
+                try KernelSockets.listening(inNamespace: plan.namespacePath(node)).contains(22)
+            }
+        }
+        // The health checks of the new port must have seen it.
+        try waitUntilLive()
+        pause(milliseconds: 1500)
+    }
+
+    /// Loses the first pure ACK of a client's port on its way to one node.
+    fileprivate func loseFirstACK(of port: UInt16, to node: String, _ body: () throws -> Void) throws {
+        guard Requirements.isOnPath("nft") else {
+            throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
+        }
+        let rules =
+            "table netdev lab_ack { chain loss { type filter hook egress device \(node) priority 0; "
+            + "tcp sport \(port) tcp flags & (syn|ack|psh|fin) == ack limit rate 1/hour burst 1 packets counter drop; }; }"
+        try require(Topology.enter(plan, "router", ["nft", rules]))
+        defer { _ = try? require(Topology.enter(plan, "router", ["nft", "delete", "table", "netdev", "lab_ack"])) }
+        try body()
+        let text = try require(Topology.enter(plan, "router", ["nft", "list", "table", "netdev", "lab_ack"]))
+        try expect(text.contains("counter packets 1 "), "no ACK was lost: \(text)")
+    }
+}
+
+private func greetingTapLoss(_ context: ScenarioContext) throws -> Figures {
+    var figures: Figures = [:]
+    for (forwarding, isTold) in [("multicast", true), ("selective", true), ("multicast", false)] {
+        let name = isTold ? forwarding : "untold"
+        let answered = try missedHandshake(context, forwarding: forwarding, isTold: isTold)
+        figures["\(name)_ms"] = .number(answered)
+    }
+    return figures
+}
+
+/// Returns milliseconds from the failure to the take-over's end.
+private func missedHandshake(_ context: ScenarioContext, forwarding: String, isTold: Bool) throws -> Double {
+    var options = small
+    options.forwarding = forwarding
+    options.extraServices = [.init(name: "greeter", port: 22, replay: "stream")]
+    return try context.withLab(options) { lab in
+        try lab.startGreeters()
+        // Round robin: after one for each of the others, the next connection goes to the same server again.
+        let others = try (0..<lab.plan.backends).map { _ in try LineClient(lab: lab, port: 22) }
+        let victim = try lab.server(ofClientPort: others[0].localPort)
+        let backup = try lab.backup(of: victim)
+        if !isTold { try lab.partition(victim, from: backup) }
+        var client: LineClient?
+        try lab.loseFirstACK(of: 41_007, to: backup) {
+            client = try LineClient(lab: lab, port: 22, from: 41_007)
+            try expect(try client?.line() == "SSH-2.0-Greeter\r\n", "no greeting came")
+            pause(milliseconds: 300)
+            try client?.send("one\n")
+            try expect(try client?.line() == "1 one\n", "a wrong line came before the failure")
+        }
+        guard let client else { throw LabError.failed("no client") }
+        try expect(try lab.server(ofClientPort: client.localPort) == victim, "the client is on another server")
+        pause(milliseconds: 2500)
+        let failure = try lab.kill(victim, how: .link)
+        context.console.event("\(victim): cable cut; \(backup) has missed the ACK of a handshake under \(forwarding)")
+        let report = try lab.settledTakeover(of: victim, after: failure)
+        if isTold {
+            try expect(try !client.waitReadable(Deadline(seconds: 2)), "the client got what nobody asked for")
+            try client.send("two\n")
+            try expect(try client.line() == "2 two\n", "the dialogue did not go on")
+            try expect(report.reset.values.allSatisfy { $0 == 0 }, "reset by cause: \(report.reset)")
+        } else {
+            _ = try client.waitForReset(timeout: 2)
+            try expect(report.reset["handshake-unknown"] == 1, "reset by cause: \(report.reset)")
+        }
+        withExtendedLifetime(others) {}
+        return Double((report.settledNs ?? failure.nanoseconds) - failure.nanoseconds) / 1e6
     }
 }
 
