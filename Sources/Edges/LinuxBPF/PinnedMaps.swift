@@ -95,7 +95,8 @@ extension BPFObjectHandle {
             else { continue }
             let name = String(cString: text)
             guard let pinned = try RawMap.pinned(at: folder + "/" + name)?.shape,
-                pinned.maxEntries != bpf_map__max_entries(map)
+                pinned.maxEntries != bpf_map__max_entries(map), pinned.type == bpf_map__type(map).rawValue,
+                pinned.keyBytes == bpf_map__key_size(map), pinned.valueBytes == bpf_map__value_size(map)
             else { continue }
             step.changes[name] = MapChange(
                 keyBytes: Int(pinned.keyBytes), valueBytes: Int(pinned.valueBytes), isWrittenByPrograms: true) { $0 }
