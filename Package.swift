@@ -136,7 +136,7 @@ let package = Package(
         kit(
             "HealthKit",
             nio + [
-                "Model", "Cluster", "LinuxBase",
+                "Model", "Cluster", "LinuxBase", "Configuration",
                 .product(name: "NIOTLS", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]

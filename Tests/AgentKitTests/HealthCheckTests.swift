@@ -87,6 +87,39 @@ struct HealthCheckTests {
         for connection in open { close(connection) }
     }
 
+    private func configuration(_ check: AgentConfiguration.Check) -> AgentConfiguration {
+        AgentConfiguration(
+            interface: "lo", name: "web1", director: Endpoint(address: IPAddress(ipv4: 0x7f00_0001), port: 7400),
+            services: [.init(name: "web", check: check)])
+    }
+
+    /// The first reports on one service; nil: the options of a SYN-ACK.
+    private func reports(
+        _ count: Int,
+        _ endpoint: Endpoint,
+        _ check: AgentConfiguration.Check,
+        isListening: @escaping @Sendable (Endpoint) -> Bool = { _ in false }
+    ) async throws -> [Bool?] {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let done = loop.makePromise(of: [Bool?].self)
+        let timer = loop.scheduleTask(in: .seconds(5)) { done.fail(CheckFailure.noAnswer) }
+        let seen = NIOLoopBoundBox.makeBoxSendingValue([Bool?](), eventLoop: loop)
+        let checks = HealthChecks(
+            configuration(check), control: loop, logger: Logger(label: "test"), isListening: isListening
+        ) { report in
+            switch report {
+            case .ended(let service, let passed): seen.value.append(service == "web" ? passed : nil)
+            case .handshake: seen.value.append(nil)
+            }
+            if seen.value.count == count { done.succeed(seen.value) }
+        }
+        defer { checks.stop() }
+        try checks.set([("web", endpoint)])
+        let result = try await done.futureResult.get()
+        timer.cancel()
+        return result
+    }
+
     /// The outcomes of the first checks of one service.
     private func outcomes(
         _ count: Int,
@@ -94,24 +127,12 @@ struct HealthCheckTests {
         _ check: AgentConfiguration.Check,
         isListening: @escaping @Sendable (Endpoint) -> Bool = { _ in false }
     ) async throws -> [Bool] {
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let done = loop.makePromise(of: [Bool].self)
-        let timer = loop.scheduleTask(in: .seconds(5)) { done.fail(CheckFailure.noAnswer) }
-        let checks = try await loop.submit {
-            let seen = NIOLoopBoundBox([Bool](), eventLoop: loop)
-            let checks = HealthChecks(loop: loop, logger: Logger(label: "test"), isListening: isListening) {
-                service, passed, _ in
-                guard service == "web" else { return }
-                seen.value.append(passed)
-                if seen.value.count == count { done.succeed(seen.value) }
-            }
-            checks.set([("web", endpoint, check)])
-            return NIOLoopBound(checks, eventLoop: loop)
-        }.get()
-        let result = try await done.futureResult.get()
-        timer.cancel()
-        try await loop.submit { checks.value.stop() }.get()
-        return result
+        var all = count
+        while true {
+            let outcomes = try await reports(all, endpoint, check, isListening: isListening).compactMap { $0 }
+            if outcomes.count >= count { return Array(outcomes.prefix(count)) }
+            all *= 2
+        }
     }
 
     private func check(_ kind: AgentConfiguration.CheckKind) -> AgentConfiguration.Check {
@@ -144,7 +165,7 @@ struct HealthCheckTests {
         let (manner, status, passes) = Self.manners[number]
         let application = try Application(manner)
         var check = check(.http)
-        check.status = status
+        check.statuses = [status]
         #expect(try await outcomes(2, application.endpoint, check) == [passes, passes], "\(manner)")
         application.stop()
         #expect(try await outcomes(1, application.endpoint, check) == [false])
@@ -156,5 +177,65 @@ struct HealthCheckTests {
         #expect(try await outcomes(2, nobody, check(.process)) == [false, false])
         #expect(try await outcomes(2, nobody, check(.process), isListening: { $0 == nobody }) == [true, true])
         #expect(try await outcomes(2, nobody, check(.none)) == [true, true])
+    }
+
+    @Test("a connection that opens shows the SYN-ACK's options, before its outcome")
+    func handshake() async throws {
+        let application = try Application(.silent)
+        #expect(try await reports(4, application.endpoint, check(.tcp)) == [nil, true, nil, true])
+    }
+
+    @Test("the body decides too, by a text or an expression")
+    func body() async throws {
+        let application = try Application(.answering("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nload 7, all is well"))
+        for (text, regex, passes) in [("all is well", nil, true), ("all is lost", nil, false), (nil, "load [0-9],", true),
+            (nil, "load [a-z]", false)] as [(String?, String?, Bool)]
+        {
+            var check = check(.http)
+            check.body = text
+            check.regex = regex
+            #expect(try await outcomes(1, application.endpoint, check) == [passes], "\(text ?? regex ?? "")")
+        }
+    }
+
+    @Test("tls and https: who speaks something else fails; authorities that are not there are refused")
+    func tls() async throws {
+        let application = try Application(.answering(Self.ok))
+        #expect(try await outcomes(1, application.endpoint, check(.tls)) == [false])
+        #expect(try await outcomes(1, application.endpoint, check(.https)) == [false])
+        var wrong = check(.tls)
+        wrong.verify = true
+        wrong.authorities = "/nowhere/ca.pem"
+        let configuration = configuration(wrong)
+        #expect(throws: CheckRefusal.self) { try HealthChecks.validate(configuration) }
+    }
+
+    @Test("command: by its exit status; it is told what to check")
+    func command() async throws {
+        let endpoint = Endpoint(address: IPAddress(ipv4: 0x7f00_0001), port: 9)
+        let script = "test $BATON_SERVICE-$BATON_BACKEND-$BATON_ADDRESS-$BATON_PORT = web-web1-127.0.0.1-9"
+        var check = AgentConfiguration.Check(kind: .command, interval: .seconds(2), timeout: .seconds(2))
+        check.command = ["/bin/sh", "-c", script]
+        #expect(try await outcomes(1, endpoint, check) == [true])
+        check.command = ["/bin/sh", "-c", "! " + script]
+        #expect(try await outcomes(1, endpoint, check) == [false])
+    }
+
+    @Test("a port of its own is asked instead of the service's, and without any nothing is")
+    func port() async throws {
+        let application = try Application(.silent)
+        var check = check(.tcp)
+        let nobody = Endpoint(address: application.endpoint.address, port: 9)
+        #expect(try await outcomes(1, nobody, check) == [false])
+        check.port = application.endpoint.port
+        #expect(try await outcomes(1, nobody, check) == [true])
+        // A service that is forwarded only.
+        let none = Endpoint(address: application.endpoint.address, port: 0)
+        #expect(try await outcomes(1, none, check) == [true])
+        check.port = nil
+        #expect(try await outcomes(2, none, check) == [true, true])
+        application.stop()
+        check.port = application.endpoint.port
+        #expect(try await outcomes(1, none, check) == [false])
     }
 }

@@ -50,7 +50,7 @@ struct HealthMachineTests {
         init(_ rules: HealthRules, isUp: Bool) { tally = HealthTally(rules, isUp: isUp) }
 
         func count(_ passed: Bool, now: Instant) -> Bool { tally.count(passed, now: now) }
-        func becomeDown() { tally.becomeDown() }
+        func becomeDown(now: Instant) { tally.becomeDown(now: now) }
     }
 
     @Test("what is made down needs to rise again")
@@ -58,7 +58,7 @@ struct HealthMachineTests {
         let tally = Counting(HealthRules(rise: 2, fall: 3), isUp: false)
         _ = tally.count(true, now: Self.instant(0))
         #expect(tally.count(true, now: Self.instant(1)))
-        tally.becomeDown()
+        tally.becomeDown(now: Self.instant(2))
         #expect(!tally.count(true, now: Self.instant(2)))
         #expect(tally.count(true, now: Self.instant(3)))
     }
@@ -91,6 +91,38 @@ struct HealthMachineTests {
         #expect(tally.heldUntil == nil, "three changes within 10 s")
         for step in 3...4 { #expect(tally.count(step == 3, now: Self.instant(35_400 + Int64(step)))) }
         #expect(tally.heldUntil == Self.instant(40_404))
+    }
+
+    @Test("what is made down counts as a change, and once only")
+    func madeDownTooOften() {
+        let tally = Counting(Self.dampened, isUp: false)
+        for step in 0..<2 {
+            #expect(tally.heldUntil == nil)
+            #expect(tally.count(true, now: Self.instant(Int64(step) * 100)))
+            tally.becomeDown(now: Self.instant(Int64(step) * 100 + 50))
+            tally.becomeDown(now: Self.instant(Int64(step) * 100 + 60))
+        }
+        #expect(tally.heldUntil == Self.instant(5150))
+        #expect(tally.tally.changeCount == 4 && tally.tally.changedAt == Self.instant(150))
+        #expect(!tally.count(true, now: Self.instant(5149)))
+        #expect(tally.count(true, now: Self.instant(5150)))
+    }
+
+    @Test("without rules: outcomes are nobody's business here, only the pace is kept")
+    func uncounted() {
+        var machine = HealthMachine(
+            HealthSchedule(rules: nil, interval: .seconds(1), jitter: 0, timeout: .milliseconds(100)))
+        var effects: [HealthEffect] = []
+        machine.handle(.start, now: Self.instant(0), random: 0, into: &effects)
+        machine.handle(.timer, now: Self.instant(100), random: 0, into: &effects)
+        machine.handle(.timer, now: Self.instant(1000), random: 0, into: &effects)
+        machine.handle(.ended(attempt: 2, passed: false), now: Self.instant(1001), random: 0, into: &effects)
+        #expect(
+            effects == [
+                .begin(attempt: 1), .timer(Self.instant(100)), .cancel(attempt: 1), .timer(Self.instant(1000)),
+                .begin(attempt: 2), .timer(Self.instant(1100)), .timer(Self.instant(2000)),
+            ])
+        #expect(machine.isUp)
     }
 
     @Test("a hold is never longer than eight times the first")
@@ -137,7 +169,7 @@ struct HealthMachineTests {
         #expect(
             step(.timer, 1300) == [.cancel(attempt: 2), .changed(isUp: false), .timer(Self.instant(2000))])
         #expect(step(.ended(attempt: 2, passed: true), 1301) == [])
-        #expect(!machine.tally.isUp)
+        #expect(!machine.isUp)
         #expect(step(.timer, 2000) == [.begin(attempt: 3), .timer(Self.instant(2300))])
         #expect(
             step(.ended(attempt: 3, passed: true), 2010) == [.changed(isUp: true), .timer(Self.instant(3000))])

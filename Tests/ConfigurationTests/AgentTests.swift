@@ -9,7 +9,7 @@ private func sizeExpected(_ most: String) -> String {
 private let directorExpected = "expected an address, with or without a port, e.g. 10.0.0.1 or 10.0.0.1:7400"
 private let pathExpected = "expected a path of at most 1024 visible ASCII characters, e.g. /health"
 private let statusExpected = "expected a status from 100 to 599 or a range, e.g. 200 or 200-399"
-private let requestExpected = "expected \"kind: http\" beside it; remove it, or say \"kind: http\""
+private let requestExpected = "expected the kind http or https beside it; remove it, or say another \"kind\""
 private func checkExpected(_ least: String) -> String {
     "expected a duration with its unit (ms, s, m, ...) from \(least) to 1m, e.g. 10ms or 2s"
 }
@@ -61,7 +61,7 @@ private let faults = [
                 """
         ),
         """
-        a:5:31: services[0].check.kind: "icmp" is not a kind of check; expected tcp, http, process or none
+        a:5:31: services[0].check.kind: "icmp" is not a kind of check; expected tcp, tls, http, https, dns, command, process or none
         a:5:47: services[0].check.interval: 5ms is out of range; \(checkExpected("10ms"))
         a:5:61: services[0].check.timeout: 2m is out of range; \(checkExpected("1ms"))
         a:5:71: services[0].check.rise: 0 is out of range; expected a whole number from 1 to 100
@@ -72,7 +72,7 @@ private let faults = [
         a:7:5: services[2].name: the key is missing; \
         expected a name of 1 to 32 letters, digits, '.', '_' and '-', e.g. web1
         a:7:13: services[2].check: "tcp" is not a mapping; \
-        expected a mapping with the keys kind, path, host, status, interval, timeout, rise and fall
+        expected a mapping with the keys kind, port, interval, timeout, rise, fall, jitter, dampening and those of the kind
         """
     ),
     Fault(
@@ -97,10 +97,35 @@ private let faults = [
         a:6:57: services[1].check.status: 400-200 ends before it begins; \(statusExpected)
         a:7:41: services[2].check.path: "/a#b" has a fragment; \(pathExpected)
         a:7:57: services[2].check.status: 200-399-499 is not a status; \(statusExpected)
-        a:8:29: services[3].check.path: "path" is about requests, and the kind of check is tcp; \(requestExpected)
-        a:8:39: services[3].check.host: "host" is about requests, and the kind of check is tcp; \(requestExpected)
-        a:8:50: services[3].check.status: "status" is about requests, and the kind of check is tcp; \(requestExpected)
-        a:9:44: services[4].check.path: "path" is about requests, and the kind of check is process; \(requestExpected)
+        a:8:29: services[3].check.path: "path" is not for the kind tcp; \(requestExpected)
+        a:8:39: services[3].check.host: "host" is not for the kind tcp; expected the kind tls, http or https beside it; \
+        remove it, or say another "kind"
+        a:8:50: services[3].check.status: "status" is not for the kind tcp; \(requestExpected)
+        a:9:44: services[4].check.path: "path" is not for the kind process; \(requestExpected)
+        """
+    ),
+    Fault(
+        "what the director's checks have, and the agent's have not",
+        agentText(
+            more: """
+                services:
+                  - {name: a, check: {kind: ping}}
+                  - {name: b, check: {kind: none, port: 80}}
+                  - {name: c, check: {interval: 2m, jitter: 51}}
+                  - {name: d, check: {kind: dns, interval: 1s}}
+                  - {name: e, check: {kind: https, regex: "a(b"}}
+                """
+        ),
+        """
+        a:5:29: services[0].check.kind: a "ping" of its own machine is answered by the kernel, whatever the application \
+        does; expected tcp, tls, http, https, dns, command, process or none; say "process" to ask for a listener, or let \
+        the director ping
+        a:6:41: services[1].check.port: "port" is not for the kind none; \
+        expected the kind tcp, tls, http, https, dns, command or process beside it; remove it, or say another "kind"
+        a:7:33: services[2].check.interval: 2m is out of range; \(checkExpected("10ms"))
+        a:7:45: services[2].check.jitter: 51 is out of range; expected a whole number from 0 to 50
+        a:8:22: services[3].check.query: the key is missing; expected a domain name, e.g. www.example.com, or "."
+        a:9:43: services[4].check.regex: "a(b": Unmatched ( or \\(; expected an extended regular expression, as of egrep(1)
         """
     ),
     Fault(
@@ -147,7 +172,10 @@ struct AgentTests {
     func defaults() throws {
         let endpoint = try #require(Endpoint("10.0.0.1:7400"))
         #expect(agent(agentText()) == .success(AgentConfiguration(interface: "eth0", name: "web1", director: endpoint)))
-        #expect(try agent(agentText()).get().check(of: "web") == AgentConfiguration.Check())
+        let check = try agent(agentText()).get().check(of: "web")
+        #expect(check == AgentConfiguration.Check())
+        #expect(check.kind == .tcp && check.interval == .milliseconds(500) && check.timeout == .milliseconds(200))
+        #expect(check.rise == 2 && check.fall == 3 && check.jitter == 0 && check.dampening == nil && check.port == nil)
         #expect(try agent(agentText()).get().journal.connection == 16 << 20)
     }
 
@@ -167,6 +195,25 @@ struct AgentTests {
                 check: {kind: process}
               - name: api
                 check: {kind: http, path: "/health?full=1", host: "api.example:8080", status: 204}
+              - name: shop
+                check:
+                  kind: https
+                  port: 8443
+                  jitter: 20
+                  dampening: {changes: 3, within: 2m, hold: 30s}
+                  host: shop.example
+                  verify: true
+                  authorities: /etc/ca.pem
+                  path: /up
+                  status: [200, 301-302]
+                  body: fine
+                  regex: "load [0-9]+$"
+              - name: names
+                check: {kind: dns, query: www.example.com., type: AAAA, answer: "2001:db8::7"}
+              - name: own
+                check: {kind: command, command: [/bin/check, -v]}
+              - name: secret
+                check: {kind: tls, host: secret.example}
             heartbeat: {port: 7600}
             state: /sys/fs/bpf/x
             socket: /run/x.sock
@@ -189,7 +236,21 @@ struct AgentTests {
                 .init(name: "ssh", check: .init(kind: .process)),
                 .init(
                     name: "api",
-                    check: .init(kind: .http, path: "/health?full=1", host: "api.example:8080", status: 204...204)),
+                    check: .init(kind: .http, host: "api.example:8080", path: "/health?full=1", statuses: [204...204])),
+                .init(
+                    name: "shop",
+                    check: .init(
+                        kind: .https, port: 8443, jitter: 20,
+                        dampening: .init(changes: 3, within: .seconds(120), hold: .seconds(30)), host: "shop.example",
+                        verify: true, authorities: "/etc/ca.pem", path: "/up", statuses: [200...200, 301...302],
+                        body: "fine", regex: "load [0-9]+$")),
+                .init(
+                    name: "names",
+                    check: .init(
+                        kind: .dns, query: "www.example.com", recordType: "AAAA",
+                        answer: try #require(IPAddress("2001:db8::7")))),
+                .init(name: "own", check: .init(kind: .command, command: ["/bin/check", "-v"])),
+                .init(name: "secret", check: .init(kind: .tls, host: "secret.example")),
             ],
             heartbeatPort: 7600,
             state: "/sys/fs/bpf/x",

@@ -9,19 +9,20 @@ extension AgentMachine {
             effects.append(.log(.serviceUp(service)))
             sign(index, .up, into: &effects)
         } else {
-            down(index, .down, into: &effects)
+            down(index, .down, now: now, into: &effects)
         }
     }
 
     /// A clean exit or a reload: what is established may still be served, new flows go elsewhere until it is up again.
-    mutating func listenerClosed(_ service: String, into effects: inout [AgentEffect]) {
+    mutating func listenerClosed(_ service: String, now: Instant, into effects: inout [AgentEffect]) {
         guard let index = index(of: service), services[index].healthy else { return }
-        down(index, .listenerClosed, into: &effects)
+        down(index, .listenerClosed, now: now, into: &effects)
     }
 
-    private mutating func down(_ index: Int, _ kind: Sign.Kind, into effects: inout [AgentEffect]) {
-        services[index].tally.becomeDown()
+    private mutating func down(_ index: Int, _ kind: Sign.Kind, now: Instant, into effects: inout [AgentEffect]) {
+        services[index].tally.becomeDown(now: now)
         effects.append(.log(.serviceDown(services[index].configuration.name)))
+        noteHold(index, now: now, into: &effects)
         sign(index, kind, into: &effects)
     }
 
@@ -40,8 +41,9 @@ extension AgentMachine {
             hadConnections || services[index].healthy
         else { return }
         let wasHealthy = services[index].healthy
-        services[index].tally.becomeDown()
+        services[index].tally.becomeDown(now: now)
         effects.append(.log(.serviceCrashed(service)))
+        if wasHealthy { noteHold(index, now: now, into: &effects) }
         guard case .member = standing else { return }
         guard !waitsForRestart(index, now: now) else {
             services[index].restart = Restart(since: now, nextLook: now + Restart.lookInterval)
@@ -50,6 +52,11 @@ extension AgentMachine {
             return
         }
         giveUp(index, into: &effects)
+    }
+
+    private func noteHold(_ index: Int, now: Instant, into effects: inout [AgentEffect]) {
+        guard let until = services[index].heldUntil, until > now else { return }
+        effects.append(.log(.serviceHeld(services[index].configuration.name, until - now)))
     }
 
     private mutating func giveUp(_ index: Int, into effects: inout [AgentEffect]) {

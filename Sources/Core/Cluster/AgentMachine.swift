@@ -114,10 +114,17 @@ public struct AgentMachine: Sendable {
         var crashes: [Instant] = []
 
         public var healthy: Bool { tally.isUp }
+        /// Since the beginning.
+        public var changes: UInt64 { tally.changeCount }
+        public var changedAt: Instant? { tally.changedAt }
+        /// While it is held down: until when.
+        public var heldUntil: Instant? { tally.heldUntil }
 
         init(configuration: AgentService) {
             self.configuration = configuration
-            tally = HealthTally(HealthRules(rise: configuration.rise, fall: configuration.fall), isUp: false)
+            let rules = HealthRules(
+                rise: configuration.rise, fall: configuration.fall, dampening: configuration.dampening)
+            tally = HealthTally(rules, isUp: false)
         }
     }
 
@@ -148,7 +155,7 @@ public struct AgentMachine: Sendable {
         case .datagram(let datagram): received(datagram, now: now, into: &effects)
         case .serviceSocketsDestroyed: socketsDestroyed(now: now, into: &effects)
         case .check(let service, let passed): checked(service, passed: passed, now: now, into: &effects)
-        case .listenerClosed(let service): listenerClosed(service, into: &effects)
+        case .listenerClosed(let service): listenerClosed(service, now: now, into: &effects)
         case .applicationCrashed(let service): crashed(service, hadConnections: true, now: now, into: &effects)
         case .listenerCrashed(let service): crashed(service, hadConnections: false, now: now, into: &effects)
         case .listenerFound(let service): listenerFound(service, now: now, into: &effects)

@@ -23,13 +23,18 @@ public struct AgentService: Hashable, Sendable {
     public var rise: Int
     /// Checks that must fail in a row before it is down.
     public var fall: Int
+    /// What goes up and down too often is held down.
+    public var dampening: HealthRules.Dampening?
     /// How long a crashed application may take to be back before a backup is let at its connections; zero: not at all.
     public var restartGrace: Interval
 
-    public init(name: String, rise: Int = 2, fall: Int = 3, restartGrace: Interval = .zero) {
+    public init(
+        name: String, rise: Int = 2, fall: Int = 3, dampening: HealthRules.Dampening? = nil, restartGrace: Interval = .zero
+    ) {
         self.name = name
         self.rise = rise
         self.fall = fall
+        self.dampening = dampening
         self.restartGrace = restartGrace
     }
 }
@@ -190,6 +195,8 @@ public enum AgentEvent: Hashable, Sendable {
     case fenceAcknowledged(SlotID, by: BackendID)
     case serviceUp(String)
     case serviceDown(String)
+    /// It goes up and down too often: down for so long at least.
+    case serviceHeld(String, Interval)
     case serviceCrashed(String)
     /// It has crashed, and is given the time to come back.
     case restartAwaited(String, Interval)

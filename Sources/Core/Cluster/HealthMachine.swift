@@ -2,7 +2,8 @@ import Model
 
 /// When a check runs, and how its outcomes count.
 public struct HealthSchedule: Hashable, Sendable {
-    public var rules: HealthRules
+    /// Nil: whoever runs the check counts its outcomes.
+    public var rules: HealthRules?
     /// Between the starts of two checks.
     public var interval: Interval
     /// How far a start may be off, in percent of the interval: many checks shall not run at the same moment. 0 to 50.
@@ -10,7 +11,7 @@ public struct HealthSchedule: Hashable, Sendable {
     /// A check that has not ended by then has failed.
     public var timeout: Interval
 
-    public init(rules: HealthRules, interval: Interval, jitter: Int, timeout: Interval) {
+    public init(rules: HealthRules?, interval: Interval, jitter: Int, timeout: Interval) {
         self.rules = rules
         self.interval = interval
         self.jitter = jitter
@@ -43,7 +44,7 @@ public enum HealthEffect: Hashable, Sendable {
 /// Pure: time and chance come in. Attempts do not overlap.
 public struct HealthMachine: Hashable, Sendable {
     public let schedule: HealthSchedule
-    public private(set) var tally: HealthTally
+    public private(set) var tally: HealthTally?
     private var attempt: UInt64 = 0
     /// While an attempt runs: when it has failed.
     private var deadline: Instant?
@@ -52,8 +53,11 @@ public struct HealthMachine: Hashable, Sendable {
     /// - Parameter isUp: what it counts as before the first outcome.
     public init(_ schedule: HealthSchedule, isUp: Bool = true) {
         self.schedule = schedule
-        tally = HealthTally(schedule.rules, isUp: isUp)
+        tally = schedule.rules.map { HealthTally($0, isUp: isUp) }
     }
+
+    /// By its rules; without any it never is down.
+    public var isUp: Bool { tally?.isUp ?? true }
 
     /// - Parameter random: any number; another at each call.
     public mutating func handle(
@@ -89,8 +93,8 @@ public struct HealthMachine: Hashable, Sendable {
     private var spread: Int64 { schedule.interval.nanoseconds / 100 * Int64(schedule.jitter) }
 
     private mutating func count(_ passed: Bool, now: Instant, into effects: inout [HealthEffect]) {
-        guard tally.count(passed, now: now) else { return }
-        effects.append(.changed(isUp: tally.isUp))
-        if !tally.isUp, let until = tally.heldUntil { effects.append(.held(until: until)) }
+        guard tally?.count(passed, now: now) ?? false else { return }
+        effects.append(.changed(isUp: isUp))
+        if !isUp, let until = tally?.heldUntil { effects.append(.held(until: until)) }
     }
 }

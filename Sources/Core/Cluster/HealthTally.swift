@@ -40,6 +40,7 @@ public struct HealthTally: Hashable, Sendable {
     public private(set) var heldUntil: Instant?
     /// Since the beginning.
     public private(set) var changeCount: UInt64 = 0
+    public private(set) var changedAt: Instant?
     private var passes = 0
     private var failures = 0
     /// The last changes, as many as dampening looks at.
@@ -78,14 +79,18 @@ public struct HealthTally: Hashable, Sendable {
         return true
     }
 
-    /// It is known from elsewhere to be down.
-    public mutating func becomeDown() {
-        isUp = false
+    /// It is known from elsewhere to be down; a change as any other.
+    public mutating func becomeDown(now: Instant) {
         passes = 0
+        guard isUp else { return }
+        isUp = false
+        note(now)
+        hold(now)
     }
 
     private mutating func note(_ now: Instant) {
         changeCount &+= 1
+        changedAt = now
         guard let dampening = rules.dampening else { return }
         // Up for so long without a change: it has calmed down.
         if !isUp, let last = changes.last, now - last >= dampening.within { holds = 0 }

@@ -45,6 +45,12 @@ public struct RealtimeThread: Sendable {
     @discardableResult
     public static func promoteCurrent(priority: Int32) -> Bool { clinux_thread_promote(priority) == 0 }
 
+    /// Puts the calling thread into the ordinary class: threads inherit that of whoever starts them.
+    public static func demoteCurrent() {
+        var ordinary = sched_param(sched_priority: 0)
+        pthread_setschedparam(pthread_self(), SCHED_OTHER, &ordinary)
+    }
+
     /// Waits until the body has returned. Call it exactly once, from another thread.
     public func join() {
         pthread_join(thread, nil)

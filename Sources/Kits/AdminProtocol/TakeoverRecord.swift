@@ -67,6 +67,8 @@ public struct AgentStatus: Codable, Sendable {
     public var tap: [String: UInt64]
     public var rejected: [String: UInt64]
     public var resets: [String: Int]
+    /// The checks of the local applications; nil: an agent that does not tell.
+    public var checks: [DirectorStatus.Check]?
 
     public init(
         name: String, state: String, slot: Int?, ownedSlots: [Int], tappedSlots: [Int], backupConnections: Int,

@@ -24,6 +24,8 @@ extension AgentEvent {
         case .fenceAcknowledged(let slot, _): logger.info("\(slot): the former owner has fenced itself")
         case .serviceUp(let name): logger.notice("service \(name) is up")
         case .serviceDown(let name): logger.warning("service \(name) is down")
+        case .serviceHeld(let name, let hold):
+            logger.warning("service \(name) goes up and down too often; held down for \(hold.nanoseconds / 1_000_000_000) s")
         case .serviceCrashed(let name): logger.warning("the application of service \(name) has crashed")
         case .restartAwaited(let name, let grace):
             logger.notice("the application of service \(name) is given \(grace.milliseconds) ms to come back")

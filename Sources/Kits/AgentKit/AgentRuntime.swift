@@ -2,6 +2,7 @@ import AdminProtocol
 import Cluster
 import Configuration
 import ControlPlane
+import HealthKit
 import LinuxBPF
 import LinuxBase
 import LinuxNetfilter
@@ -28,7 +29,7 @@ final class AgentRuntime: @unchecked Sendable {
     private var datagrams: AuthenticatedDatagrams?
     private var peers: PeerSessions?
     private var admin: AdminSocket?
-    private var checks: HealthChecks?
+    private(set) var checks: HealthChecks?
     private var timer: Scheduled<Void>?
     private var wanted = false
     private var hasStopped = false
@@ -47,14 +48,17 @@ final class AgentRuntime: @unchecked Sendable {
         self.loop = loop
         self.logger = logger
         failures = AuthenticationFailures(logger: logger)
+        try HealthChecks.validate(configuration)
         host = try AgentHost(configuration: configuration, logger: logger)
         let identity = AgentIdentity(
             name: configuration.name,
             mac: host.interface.address,
             address: host.address,
             services: configuration.services.map {
-                AgentService(
-                    name: $0.name, rise: $0.check.rise, fall: $0.check.fall, restartGrace: $0.restartGrace)
+                let rules = $0.check.rules
+                return AgentService(
+                    name: $0.name, rise: rules.rise, fall: rules.fall, dampening: rules.dampening,
+                    restartGrace: $0.restartGrace)
             }
         )
         machine = AgentMachine(identity: identity, seed: try Randomness.number())
@@ -86,10 +90,13 @@ final class AgentRuntime: @unchecked Sendable {
             self.answer(request)
         }
         checks = HealthChecks(
-            loop: loop, logger: logger, isListening: { [unowned self] in self.host.hasListener($0) }
-        ) { [unowned self] service, passed, handshake in
-            if let handshake { self.handle(.handshake(service: service, handshake)) }
-            self.handle(.check(service: service, passed: passed))
+            configuration, control: loop, logger: logger,
+            isListening: { [weak self] in self?.host.hasListener($0) ?? false }
+        ) { [weak self] report in
+            switch report {
+            case .ended(let service, let passed): self?.handle(.check(service: service, passed: passed))
+            case .handshake(let service, let options): self?.handle(.handshake(service: service, options))
+            }
         }
         let loop = loop
         try host.startDataThread { [weak self] report in
@@ -158,7 +165,7 @@ final class AgentRuntime: @unchecked Sendable {
         case .services(let new):
             services = new
             try host.setServices(new)
-            checks?.set(new.map { ($0.name, $0.endpoint, check(of: $0)) })
+            try checks?.set(new.map { ($0.name, $0.endpoint) })
         case .lookForListener(let name): look(for: name)
         case .readopt(let name):
             for service in services where service.name == name { host.mailbox.post(.readopt(service.endpoint)) }
@@ -187,13 +194,6 @@ final class AgentRuntime: @unchecked Sendable {
     private func look(for name: String) {
         guard let service = services.first(where: { $0.name == name }), host.hasListener(service.endpoint) else { return }
         loop.execute { [weak self] in self?.handle(.listenerFound(service: name)) }
-    }
-
-    /// A service that is forwarded only (UDP, several ports) has no port of its own to be asked at.
-    private func check(of service: ServiceDescription) -> Configuration.AgentConfiguration.Check {
-        var check = configuration.check(of: service.name)
-        if service.endpoint.port == 0 { check.kind = .none }
-        return check
     }
 
     private func schedule(_ instant: Instant) {

@@ -2,7 +2,9 @@ import AdminProtocol
 import Cluster
 import Configuration
 import ControlPlane
+import HealthKit
 import LinuxBPF
+import LinuxBase
 import Model
 import Tracking
 
@@ -23,7 +25,7 @@ extension AgentRuntime {
             resets[cause.name] = data.resets[Int(cause.rawValue)]
         }
         let tracker = data.tracker
-        return AgentStatus(
+        var status = AgentStatus(
             name: configuration.name,
             state: standing,
             slot: machine.slot.map { Int($0.rawValue) },
@@ -45,6 +47,28 @@ extension AgentRuntime {
             ],
             rejected: Dictionary(failures.nonZero.map { ($0.cause.name, $0.count) }) { first, _ in first },
             resets: resets
+        )
+        status.checks = checks?.states.map(shown)
+        return status
+    }
+
+    /// What the machine has made of a check: the end of a listener counts too.
+    private func shown(_ state: HealthMonitor.State) -> DirectorStatus.Check {
+        let service = machine.services.first { $0.configuration.name == state.target.service }
+        let now = MonotonicClock.now()
+        let isUp = service?.healthy ?? false
+        return DirectorStatus.Check(
+            service: state.target.service,
+            backend: state.target.backend,
+            kind: state.kind,
+            target: "\(state.target.endpoint)",
+            state: isUp ? "up" : service?.heldUntil.map { now < $0 } ?? false ? "held" : "down",
+            failure: state.failure,
+            sinceS: service?.changedAt.map { Double((now - $0).nanoseconds) / 1e9 } ?? 0,
+            passed: state.passed,
+            failed: state.failed,
+            changes: service?.changes ?? 0,
+            lastMs: state.duration?.milliseconds
         )
     }
 

@@ -1,134 +1,139 @@
+import Cluster
 import Configuration
 import Glibc
 import HealthKit
+import LinuxBase
 import Logging
 import Model
 import NIOCore
 import NIOPosix
+import Synchronization
 
-/// Checks the local applications: connects to them or asks them, as clients do, or looks whether they listen.
+/// Checks the local applications: asks them, as clients do, or looks whether they listen.
+///
+/// On a thread of its own, of ordinary priority: a slow handshake or expression must not delay a heartbeat. What is
+/// reported comes on the control loop, and is counted there: the end of a listener counts too.
 ///
 /// A connection that opens also shows the options of the application's SYN-ACKs (TCP_INFO), so that they are known
-/// before the first client comes. Belongs to the event loop.
-final class HealthChecks {
-    typealias Outcome = (_ service: String, _ passed: Bool, _ handshake: HandshakeOptions?) -> Void
-
-    private struct Item {
-        var name: String
-        var endpoint: Endpoint
-        var check: Configuration.AgentConfiguration.Check
-        var next: Scheduled<Void>?
-        /// Why the last check failed; nil when it passed, or there was none yet.
-        var failure: String?
+/// before the first client comes.
+final class HealthChecks: Sendable {
+    enum Report: Sendable {
+        case ended(service: String, passed: Bool)
+        case handshake(service: String, HandshakeOptions)
     }
 
-    private let loop: any EventLoop
-    private let logger: Logger
-    private let isListening: (Endpoint) -> Bool
-    private let outcome: Outcome
-    private var items: [Item] = []
-    private var round: UInt64 = 0
+    private let configuration: Configuration.AgentConfiguration
+    private let control: any EventLoop
+    private let group: MultiThreadedEventLoopGroup
+    private let monitor: HealthMonitor
+    private let isListening: @Sendable (Endpoint) -> Bool
+    private let current: Current
+
+    /// What is checked now: outcomes of anything else are late.
+    private final class Current: Sendable {
+        let targets = Mutex<Set<CheckTarget>>([])
+        func has(_ target: CheckTarget) -> Bool { targets.withLock { $0.contains(target) } }
+    }
 
     /// - Parameters:
+    ///   - control: where `isListening` and `report` are called.
     ///   - isListening: whether a process of this machine listens there.
-    ///   - outcome: called once for each check.
+    ///   - report: called for each outcome.
     init(
-        loop: any EventLoop,
+        _ configuration: Configuration.AgentConfiguration,
+        control: any EventLoop,
         logger: Logger,
-        isListening: @escaping (Endpoint) -> Bool,
-        outcome: @escaping Outcome
+        isListening: @escaping @Sendable (Endpoint) -> Bool,
+        report: @escaping @Sendable (Report) -> Void
     ) {
-        self.loop = loop
-        self.logger = logger
+        self.configuration = configuration
+        self.control = control
         self.isListening = isListening
-        self.outcome = outcome
+        let current = Current()
+        self.current = current
+        group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        loop.execute { RealtimeThread.demoteCurrent() }
+        let tell: @Sendable (CheckTarget, Report) -> Void = { target, news in
+            control.execute { if current.has(target) { report(news) } }
+        }
+        monitor = HealthMonitor(
+            loop: loop,
+            logger: logger,
+            changed: { _, _ in },
+            ended: { target, passed in tell(target, .ended(service: target.service, passed: passed)) },
+            connected: { target, channel in
+                guard let provider = channel as? any SocketOptionProvider else { return }
+                provider.getTCPInfo().whenSuccess {
+                    tell(target, .handshake(service: target.service, HandshakeOptions($0)))
+                }
+            }
+        )
+    }
+
+    /// Whether every check of a configuration can be made.
+    ///
+    /// - Throws: `CheckRefusal` for certificates that cannot be read.
+    static func validate(_ configuration: Configuration.AgentConfiguration) throws {
+        for service in configuration.services { _ = try service.check.check(of: service.name, by: program) }
     }
 
     /// Checks exactly these services from now on.
-    func set(_ services: [(String, Endpoint, Configuration.AgentConfiguration.Check)]) {
-        stop()
-        items = services.map { Item(name: $0.0, endpoint: $0.1, check: $0.2) }
-        for index in items.indices { start(index, round: round) }
+    ///
+    /// - Throws: as `validate`.
+    func set(_ services: [(name: String, endpoint: Endpoint)]) throws {
+        let items = try services.map { try item($0.name, $0.endpoint) }
+        current.targets.withLock { $0 = Set(items.map(\.target)) }
+        monitor.set(items)
     }
 
     func stop() {
-        round += 1
-        for item in items { item.next?.cancel() }
-        items = []
+        current.targets.withLock { $0 = [] }
+        monitor.stop()
+        group.shutdownGracefully { _ in }
     }
 
-    private func start(_ index: Int, round: UInt64) {
-        guard round == self.round, index < items.count else { return }
-        let item = items[index]
-        let owner = NIOLoopBound(self, eventLoop: loop)
-        items[index].next = loop.scheduleTask(in: .nanoseconds(item.check.interval.nanoseconds)) {
-            owner.value.start(index, round: round)
-        }
-        switch item.check.kind {
-        case .none: report(index, nil, round: round)
-        case .process: report(index, isListening(item.endpoint) ? nil : "no process listens", round: round)
-        case .tcp, .http: connect(index, round: round)
-        }
-    }
+    /// Of the last outcomes; up and down are not in it.
+    var states: [HealthMonitor.State] { monitor.states }
 
-    /// Opens a connection, asks what is to be asked, and closes it; all of it within the check's timeout.
-    private func connect(_ index: Int, round: UInt64) {
-        let (endpoint, check) = (items[index].endpoint, items[index].check)
-        guard let address = try? SocketAddress(ipAddress: "\(endpoint.address)", port: Int(endpoint.port)) else { return }
-        let owner = NIOLoopBound(self, eventLoop: loop)
-        let status = loop.makePromise(of: Int.self)
-        let timeout = TimeAmount.nanoseconds(check.timeout.nanoseconds)
-        let timer = loop.scheduleTask(in: timeout) { status.fail(CheckFailure.noAnswer) }
-        let request =
-            check.kind == .http
-            ? HTTPProbe.request(endpoint, path: check.path, host: check.host, agent: "baton-agent") : nil
-        let connection = ClientBootstrap(group: loop)
-            .connectTimeout(timeout)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    if request != nil { try channel.pipeline.syncOperations.addHandler(StatusReader(status)) }
-                }
-            }
-            .connect(to: address)
-        connection.whenFailure { status.fail(CheckFailure.connection("\($0)")) }
-        connection.flatMap { channel in
-            if let request {
-                channel.writeAndFlush(channel.allocator.buffer(bytes: request), promise: nil)
-            } else {
-                status.succeed(check.status.lowerBound)
-            }
-            return HealthChecks.handshake(of: channel)
-        }
-        .and(status.futureResult)
-        .whenComplete { result in
-            timer.cancel()
-            connection.whenSuccess { $0.close(promise: nil) }
-            switch result {
-            case .failure(let error): owner.value.report(index, "\(error)", round: round)
-            case .success((let handshake, let code)):
-                let failure = check.status.contains(code) ? nil : "the status is \(code)"
-                owner.value.report(index, failure, handshake, round: round)
-            }
-        }
-    }
+    private static let program = "baton-agent"
 
-    private static func handshake(of channel: any Channel) -> EventLoopFuture<HandshakeOptions?> {
-        guard let provider = channel as? any SocketOptionProvider else {
-            return channel.eventLoop.makeSucceededFuture(nil)
-        }
-        return provider.getTCPInfo().map { HandshakeOptions?.some(HandshakeOptions($0)) }.recover { _ in nil }
+    private func item(_ service: String, _ endpoint: Endpoint) throws -> HealthMonitor.Item {
+        var check = configuration.check(of: service)
+        let port = check.port ?? endpoint.port
+        // A service that is forwarded only (UDP, several ports) has no port of its own to be asked at.
+        if port == 0, check.kind != .command { check.kind = .none }
+        let target = CheckTarget(
+            service: service, backend: configuration.name, endpoint: Endpoint(address: endpoint.address, port: port))
+        let silent: any HealthCheck =
+            check.kind == .process ? ListenerCheck(control: control, isListening: isListening) : NoCheck()
+        return HealthMonitor.Item(
+            target: target,
+            kind: check.kind.rawValue,
+            schedule: check.schedule(counting: nil),
+            check: try check.check(of: service, by: Self.program) ?? silent
+        )
     }
+}
 
-    /// Why a check fails is said when that changes.
-    private func report(_ index: Int, _ failure: String?, _ handshake: HandshakeOptions? = nil, round: UInt64) {
-        guard round == self.round, index < items.count else { return }
-        let item = items[index]
-        if let failure, failure != item.failure {
-            logger.notice("the check of \(item.name) at \(item.endpoint) fails: \(failure)")
+/// `process`: a process of this machine listens there.
+private struct ListenerCheck: HealthCheck {
+    /// Where the kernel is asked.
+    let control: any EventLoop
+    let isListening: @Sendable (Endpoint) -> Bool
+
+    func begin(_ run: CheckRun) {
+        let isListening = isListening
+        control.execute {
+            let found = isListening(run.target.endpoint)
+            run.loop.execute { if found { run.pass() } else { run.fail("no process listens") } }
         }
-        items[index].failure = failure
-        outcome(item.name, failure == nil, handshake)
     }
+}
+
+/// `none`.
+private struct NoCheck: HealthCheck {
+    func begin(_ run: CheckRun) { run.pass() }
 }
 
 extension HandshakeOptions {

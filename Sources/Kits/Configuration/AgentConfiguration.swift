@@ -91,58 +91,32 @@ extension AgentConfiguration {
     }
 
     /// `check`: how the agent finds out whether the local application serves.
-    public struct Check: Hashable, Sendable {
-        /// `kind`: what is tried. `tcp`, `http`, `process` or `none`; default `tcp`.
-        public var kind: CheckKind
-        /// `path`: what an `http` check asks for, with its query. Begins with `/`, at most 1024 visible ASCII
-        /// characters; default `/`.
-        public var path: String
-        /// `host`: the Host field of an `http` check. 1 to 255 of `A-Za-z0-9._:-[]`; nil, the default: the service's
-        /// address.
-        public var host: String?
-        /// `status`: which status codes of an `http` check are good. One or a range of 100...599; default 200-399.
-        public var status: ClosedRange<Int>
-        /// `interval`: between the starts of two checks. Duration 10ms...1m; default 500ms.
-        public var interval: Interval
-        /// `timeout`: how long one check may take. Duration 1ms...1m, no longer than `interval`; default 200ms, or the
-        /// interval where that is shorter.
-        public var timeout: Interval
-        /// `rise`: good checks in a row before the service counts as up. Whole number 1...100; default 2.
-        public var rise: Int
-        /// `fall`: failed checks in a row before the service counts as down. Whole number 1...100; default 3.
-        public var fall: Int
+    public typealias Check = ServiceCheck<CheckKind>
 
-        public init(
-            kind: CheckKind = .tcp,
-            path: String = "/",
-            host: String? = nil,
-            status: ClosedRange<Int> = 200...399,
-            interval: Interval = .milliseconds(500),
-            timeout: Interval = .milliseconds(200),
-            rise: Int = 2,
-            fall: Int = 3
-        ) {
-            self.kind = kind
-            self.path = path
-            self.host = host
-            self.status = status
-            self.interval = interval
-            self.timeout = timeout
-            self.rise = rise
-            self.fall = fall
-        }
-    }
-
-    /// What a check tries.
-    public enum CheckKind: String, CaseIterable, Sendable {
-        /// To connect to the service's address and port on this machine.
+    /// What a check tries, at the service's address on this machine.
+    public enum CheckKind: String, KindOfCheck {
+        /// To connect.
         case tcp
-        /// To ask it by HTTP/1.1, and to be given a good status.
+        /// A TLS handshake.
+        case tls
+        /// A GET by HTTP/1, and to be given a good status and body.
         case http
+        /// A GET over TLS.
+        case https
+        /// A query over UDP.
+        case dns
+        /// A program of the operator's.
+        case command
         /// To find a process of this machine that listens there; the service hears nothing of it.
         case process
         /// Nothing: the service counts as up while the host is.
         case none
+
+        public static let usual = CheckKind.tcp
+        public static let times = CheckTimes(
+            interval: .milliseconds(500), timeout: .milliseconds(200), jitter: 0,
+            intervals: .milliseconds(10) ... .seconds(60), timeouts: .milliseconds(1) ... .seconds(60))
+        public var probe: DirectorConfiguration.CheckKind? { .init(rawValue: rawValue) }
     }
 
     /// `journal`: the bounds of what is kept of the clients' bytes for predecessors' connections.

@@ -66,9 +66,7 @@ extension AgentConfiguration.Service {
     fileprivate init(entry: Section) {
         self.init(
             name: entry.required("name", .name) ?? "",
-            check: entry.section("check", keys: "kind, path, host, status, interval, timeout, rise and fall") {
-                AgentConfiguration.Check(section: $0)
-            },
+            check: entry.section("check", keys: CheckReading.keys) { AgentConfiguration.Check(section: $0) },
             restartGrace: entry.value("restart_grace", .duration(in: .zero...Interval.seconds(60)), default: .zero)
         )
     }
@@ -76,23 +74,7 @@ extension AgentConfiguration.Service {
 
 extension AgentConfiguration.Check {
     fileprivate init(section: Section) {
-        self.init()
-        let faults = section.reader.diagnostics.count
-        let minute = Interval.seconds(60)
-        kind = section.value("kind", .choice(of: "a kind of check"), default: kind)
-        readRequest(section)
-        interval = section.value("interval", .duration(in: .milliseconds(10)...minute), default: interval)
-        let configured = section.optional("timeout", .duration(in: .milliseconds(1)...minute))
-        timeout = configured ?? min(timeout, interval)
-        rise = section.value("rise", .integer(in: 1...100), default: rise)
-        fall = section.value("fall", .integer(in: 1...100), default: fall)
-        if let configured, configured > interval, section.reader.diagnostics.count == faults {
-            section.reader.report(
-                section.child("timeout"),
-                "\(durationText(configured)) is longer than the interval, \(durationText(interval))",
-                expected: "\(durationText(interval)) or less, so that checks do not overlap"
-            )
-        }
+        self.init(entry: section, kind: section.has("kind") ? section.optional("kind", .localCheck) : .usual)
     }
 }
 
@@ -114,5 +96,18 @@ extension AgentConfiguration.Journal {
             problem,
             expected: "a total of no less than one connection's journal"
         )
+    }
+}
+
+extension ValueKind where Value == AgentConfiguration.CheckKind {
+    /// One of the agent's kinds; of `ping` it is said why it is none.
+    fileprivate static var localCheck: ValueKind<Value> {
+        let choice = ValueKind.choice(of: "a kind of check")
+        return ValueKind(expected: choice.expected) { scalar in
+            guard scalar.text == "ping" else { return choice.read(scalar) }
+            return .fault(
+                "a \"ping\" of its own machine is answered by the kernel, whatever the application does",
+                remedy: "say \"process\" to ask for a listener, or let the director ping")
+        }
     }
 }

@@ -171,11 +171,11 @@ extension DirectorConfiguration.Flows: TreeStructure {
     }
 }
 
-extension DirectorConfiguration.Check: TreeStructure {
+extension ServiceCheck: TreeStructure {
     /// Only the keys that the kind knows.
     func entries(of property: String) -> [ConfigurationTree.Entry]? {
         let key = ["statuses": "status", "recordType": "type"][property] ?? property
-        guard DirectorCheckReading.knows(kind, key) else { return [] }
+        guard CheckReading.knows(kind, key) else { return [] }
         switch property {
         case "statuses": return [.init("status", .list(statuses.map { .scalar(Self.text($0)) }))]
         case "recordType": return [.init("type", .scalar(recordType))]

@@ -63,7 +63,7 @@ enum PortReading {
     static func checkPorts(_ entry: Section, _ place: Place, _ checks: [DirectorConfiguration.Check]) {
         guard place.ports?.isAll ?? false else { return }
         for (index, check) in checks.enumerated()
-        where check.port == nil && DirectorCheckReading.knows(check.kind, "port") {
+        where check.port == nil && CheckReading.knows(check.kind, "port") {
             entry.reader.report(
                 "\(entry.child("checks"))[\(index)].kind", "of all ports, which one shall it try?",
                 expected: "a port from 1 to 65535 as `port`")

@@ -36,61 +36,18 @@ final class ServiceChecks: Sendable {
         var items: [HealthMonitor.Item] = []
         for service in configuration.services {
             for check in service.checks {
-                let made = try check.make(service: service.name)
+                guard let made = try check.check(of: service.name, by: "baton-director") else { continue }
                 for backend in configuration.backends {
                     let endpoint = Endpoint(address: backend.address, port: check.port ?? service.firstPort)
                     let target = CheckTarget(service: service.name, backend: backend.name, endpoint: endpoint)
                     items.append(
                         HealthMonitor.Item(
-                            target: target, kind: check.kind.rawValue, schedule: check.schedule, check: made))
+                            target: target, kind: check.kind.rawValue, schedule: check.schedule(counting: check.rules),
+                            check: made))
                 }
             }
         }
         return items
-    }
-}
-
-extension Configuration.DirectorConfiguration.Check {
-    var schedule: HealthSchedule {
-        let dampening = dampening.map {
-            HealthRules.Dampening(changes: $0.changes, within: $0.within, hold: $0.hold)
-        }
-        return HealthSchedule(
-            rules: HealthRules(rise: rise, fall: fall, dampening: dampening), interval: interval, jitter: jitter,
-            timeout: timeout)
-    }
-
-    func make(service: String) throws -> any HealthCheck {
-        switch kind {
-        case .ping: return PingCheck()
-        case .tcp: return TCPCheck()
-        case .tls: return TLSCheck(try tls(service))
-        case .http: return HTTPCheck(expectation)
-        case .https: return HTTPCheck(expectation, tls: try tls(service))
-        case .dns:
-            let type = DNSQuestion.RecordType.allCases.first { $0.name == recordType } ?? .a
-            return DNSCheck(DNSQuestion(name: query, type: type), expected: answer)
-        case .command: return CommandCheck(command)
-        }
-    }
-
-    private func tls(_ service: String) throws -> CheckTLS {
-        do {
-            // Without a port: it is no part of a server's name.
-            let name = host.map { String($0.prefix { $0 != ":" }) }
-            return try CheckTLS(
-                serverName: name, verifies: verify, authorities: authorities,
-                protocols: kind == .https ? ["http/1.1"] : [])
-        } catch {
-            throw DirectorFailure(
-                "service \(service): the certificates of \(authorities ?? "the system") cannot be used: \(error)")
-        }
-    }
-
-    private var expectation: HTTPCheck.Expectation {
-        HTTPCheck.Expectation(
-            path: path, host: host, statuses: statuses, text: body.map { Array($0.utf8) },
-            pattern: regex.flatMap(TextPattern.init))
     }
 }
 

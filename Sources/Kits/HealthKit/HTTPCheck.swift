@@ -32,17 +32,21 @@ public struct HTTPCheck: HealthCheck {
 
     private let expectation: Expectation
     private let tls: CheckTLS?
+    private let agent: String
 
-    /// - Parameter tls: nil: `http`.
-    public init(_ expectation: Expectation, tls: CheckTLS? = nil) {
+    /// - Parameters:
+    ///   - tls: nil: `http`.
+    ///   - agent: the User-Agent field.
+    public init(_ expectation: Expectation, tls: CheckTLS? = nil, agent: String = "baton-director") {
         self.expectation = expectation
         self.tls = tls
+        self.agent = agent
     }
 
     public func begin(_ run: CheckRun) {
         let (expectation, tls) = (expectation, tls)
         let request = HTTPProbe.request(
-            run.target.endpoint, path: expectation.path, host: expectation.host, agent: "baton-director",
+            run.target.endpoint, path: expectation.path, host: expectation.host, agent: agent,
             version: expectation.wantsBody ? "1.0" : "1.1", usualPort: tls == nil ? 80 : 443)
         run.connect(
             handlers: { try (tls?.handlers(run) ?? []) + [AnswerReader(run, expectation)] },

@@ -28,6 +28,8 @@ public final class CheckRun: @unchecked Sendable {
     public let loop: any EventLoop
     public let target: CheckTarget
     public let timeout: TimeAmount
+    /// Called with each connection that is opened.
+    var connected: ((any Channel) -> Void)?
     private let ended: (_ failure: String?) -> Void
     private var isOver = false
     private var cleanups: [() -> Void] = []

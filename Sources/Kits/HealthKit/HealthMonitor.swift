@@ -59,21 +59,31 @@ public final class HealthMonitor: @unchecked Sendable {
     private let loop: any EventLoop
     private let logger: Logger
     private let changed: @Sendable (Subject, _ isUp: Bool) -> Void
+    private let ended: (@Sendable (CheckTarget, _ passed: Bool) -> Void)?
+    private let connected: (@Sendable (CheckTarget, any Channel) -> Void)?
     private var running: [Running] = []
     private var round: UInt64 = 0
     private var verdicts: [Subject: Bool] = [:]
     private let published = Mutex<[State]>([])
 
-    /// - Parameter changed: called on the loop when the checks of a subject, taken together, change; before the first
-    ///   outcome a subject is up.
+    /// All closures are called on the loop.
+    ///
+    /// - Parameters:
+    ///   - changed: called when the checks of a subject, taken together, change; before the first outcome a subject is up.
+    ///   - ended: called with each outcome, for those that count themselves (`HealthSchedule.rules`).
+    ///   - connected: called with each connection that a check has opened, before its outcome.
     public init(
         loop: any EventLoop,
         logger: Logger,
-        changed: @escaping @Sendable (Subject, _ isUp: Bool) -> Void
+        changed: @escaping @Sendable (Subject, _ isUp: Bool) -> Void,
+        ended: (@Sendable (CheckTarget, _ passed: Bool) -> Void)? = nil,
+        connected: (@Sendable (CheckTarget, any Channel) -> Void)? = nil
     ) {
         self.loop = loop
         self.logger = logger
         self.changed = changed
+        self.ended = ended
+        self.connected = connected
     }
 
     /// As of the last outcome; on any thread.
@@ -119,7 +129,7 @@ public final class HealthMonitor: @unchecked Sendable {
         case .cancel:
             running[index].run?.cancel()
             running[index].run = nil
-            ended(index, "\(CheckFailure.noAnswer)")
+            note(index, "\(CheckFailure.noAnswer)")
         case .changed(let isUp):
             running[index].state.isUp = isUp
             running[index].state.since = MonotonicClock.now()
@@ -149,16 +159,17 @@ public final class HealthMonitor: @unchecked Sendable {
         let run = CheckRun(loop: loop, target: item.target, timeout: timeout) { [self] failure in
             guard round == self.round else { return }
             running[index].run = nil
-            ended(index, failure)
+            note(index, failure)
             handle(.ended(attempt: attempt, passed: failure == nil), index)
         }
+        if let connected { run.connected = { connected(item.target, $0) } }
         running[index].run = run
         // Not from within the machine's own effects: it may end at once.
         loop.execute { item.check.begin(run) }
     }
 
     /// Why a check fails is said when that changes.
-    private func ended(_ index: Int, _ failure: String?) {
+    private func note(_ index: Int, _ failure: String?) {
         let target = running[index].item.target
         if let failure {
             running[index].state.failed += 1
@@ -172,6 +183,7 @@ public final class HealthMonitor: @unchecked Sendable {
             running[index].state.duration = MonotonicClock.now() - running[index].begun
         }
         running[index].state.failure = failure
+        ended?(target, failure == nil)
     }
 
     private func subject(of index: Int) -> Subject {
@@ -179,7 +191,7 @@ public final class HealthMonitor: @unchecked Sendable {
     }
 
     private func judge(_ subject: Subject) {
-        let isUp = running.indices.allSatisfy { self.subject(of: $0) != subject || running[$0].machine.tally.isUp }
+        let isUp = running.indices.allSatisfy { self.subject(of: $0) != subject || running[$0].machine.isUp }
         guard verdicts[subject, default: true] != isUp else { return }
         verdicts[subject] = isUp ? nil : false
         if isUp {
@@ -191,7 +203,7 @@ public final class HealthMonitor: @unchecked Sendable {
     }
 
     private func publish(_ index: Int) {
-        running[index].state.changes = running[index].machine.tally.changeCount
+        running[index].state.changes = running[index].machine.tally?.changeCount ?? 0
         let state = running[index].state
         published.withLock { if index < $0.count { $0[index] = state } }
     }

@@ -39,6 +39,7 @@ extension CheckRun {
                 switch result {
                 case .success(let channel):
                     self.whenOver { channel.close(promise: nil) }
+                    self.connected?(channel)
                     opened(channel)
                 case .failure(let error): self.fail(oneLine("\(error)"))
                 }
