@@ -12,6 +12,9 @@ struct SynAckWatch {
     private let tap: SynAckTap
     let addresses: [IPAddress]
     private var untold: [SynAckNotice] = []
+    /// Where the latest reading's begin, and when that was.
+    private var fresh = 0
+    private var readAt = Instant(nanoseconds: 0)
     private var toldAt = Instant(nanoseconds: 0)
     /// When `due` has something to be told.
     private(set) var nextTelling = Instant.never
@@ -46,19 +49,22 @@ struct SynAckWatch {
                 SynAckNotice(
                     client: client, service: known.id, iss: frame.sequence, acknowledged: frame.acknowledgment))
         }
+        guard !notices.isEmpty else { return }
+        fresh = untold.count
+        readAt = MonotonicClock.now()
         untold += notices
-        guard !untold.isEmpty, nextTelling == .never else { return }
-        nextTelling = max(MonotonicClock.now() + Self.settling, toldAt + Self.pace)
+        if nextTelling == .never { nextTelling = max(readAt + Self.settling, toldAt + Self.pace) }
     }
 
     /// What has to be told by now; each is told once, and the list of connections repeats it.
     mutating func due(_ now: Instant) -> [SynAckNotice] {
         guard nextTelling <= now || now == .never else { return [] }
-        defer {
-            untold.removeAll(keepingCapacity: true)
-            nextTelling = .never
-            toldAt = now
-        }
-        return untold
+        // What has just been read may be over in a moment, and then need not be told.
+        let settled = now == .never || now - readAt >= Self.settling ? untold.count : fresh
+        let notices = Array(untold[..<settled])
+        untold.removeFirst(settled)
+        (fresh, toldAt) = (0, now)
+        nextTelling = untold.isEmpty ? .never : toldAt + Self.pace
+        return notices
     }
 }

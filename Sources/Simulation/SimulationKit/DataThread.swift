@@ -177,7 +177,7 @@ final class DataThread {
 
     // MARK: SYN-ACKs
 
-    /// SynAckWatch.swift of AgentKit.
+    /// SynAckWatch.swift of AgentKit, but for what is held back for a batch.
     private func sawSynAck(_ bytes: [UInt8], _ now: Instant) {
         guard let frame = bytes.parsedPacket(),
             let id = services.first(where: { $0.endpoint == frame.flow.client && $0.replay != .none })?.id
