@@ -147,8 +147,10 @@ final class DataThread {
         while running {
             let now = MonotonicClock.now()
             let due = min(min(runner.nextTick, nextSweep), min(nextLesson, tapHeldUntil ?? .never))
-            let repeats = min(replies?.nextRepeat ?? .never, synAcks?.nextRepeat ?? .never)
-            let later = min(repeats, resynchronisation.nextTick(tracker))
+            // While the tap is held, its end is soon enough.
+            let telling = tapHeldUntil == nil ? synAcks?.nextTelling ?? .never : .never
+            let tellings = min(replies?.nextRepeat ?? .never, telling)
+            let later = min(tellings, resynchronisation.nextTick(tracker))
             let wake = trials.hasResults ? now : min(due, later)
             do {
                 try poller.wait(timeout: max(wake - now, .zero)) { ready in
@@ -222,7 +224,7 @@ final class DataThread {
         settle(now)
         closeAnswerTap()
         if let again = replies?.due(now), !again.isEmpty { tell(again) }
-        if let again = synAcks?.due(now), !again.isEmpty { tell(again) }
+        if let news = synAcks?.due(now), !news.isEmpty { tell(news) }
         resynchronisation.tick(&tracker, now, report)
         if now >= nextSweep {
             tracker.expire(now: now)
@@ -269,8 +271,7 @@ final class DataThread {
 
     /// A tap that fails says nothing, and what it does not say is not protected.
     private func readSynAcks() {
-        let news = try? synAcks?.read(services) { service, options in learnHandshake(service, options) }
-        if let news, !news.isEmpty { tell(news) }
+        try? synAcks?.read(services) { service, options in learnHandshake(service, options) }
     }
 
     private func learnHandshake(_ service: Endpoint, _ announced: HandshakeOptions) {
@@ -399,8 +400,6 @@ final class DataThread {
             tracker.learn(ServiceHandshake(service: service.endpoint, options: options), slot: slot)
         case .replies(let notices): noted(notices)
         case .synAcks(let notices):
-            // Their SYNs may lie in our own tap.
-            attempt { try tap.dispatch(max: 512) { bytes, length, at in received(bytes, length, at) } }
             noted(notices)
         case .startTakeOver(let start):
             attempt { try releaseTap() }
@@ -449,12 +448,23 @@ final class DataThread {
         }
     }
 
+    /// Our own connections are tracked as well. What the client has closed by now is over as a rule; where it is not, the
+    /// list of connections tells.
     private func tell(_ notices: [SynAckNotice]) {
         noted(notices)
-        report(.synAcks(notices))
+        let open = notices.filter { notice in
+            guard let service = services.first(where: { $0.id == notice.service }),
+                let handle = tracker.handle(of: FlowKey(client: notice.client, service: service.endpoint)),
+                let connection = tracker[handle]
+            else { return true }
+            return connection.certainISS != notice.iss || connection.finOffset == nil
+        }
+        if !open.isEmpty { report(.synAcks(open)) }
     }
 
     private func noted(_ notices: [SynAckNotice]) {
+        // Their SYNs may lie in our tap.
+        attempt { try tap.dispatch(max: 512) { bytes, length, at in received(bytes, length, at) } }
         for notice in notices {
             guard let service = services.first(where: { $0.id == notice.service }) else { continue }
             let flow = FlowKey(client: notice.client, service: service.endpoint)

@@ -11,10 +11,18 @@ import Wire
 struct SynAckWatch {
     private let tap: SynAckTap
     let addresses: [IPAddress]
-    /// What is told once more, and when: a datagram may be lost, or come before the SYN has passed another's tap.
-    private var again: [(at: Instant, notices: [SynAckNotice])] = []
+    private var untold: [SynAckNotice] = []
+    /// Where the latest reading's begin, and when that was.
+    private var fresh = 0
+    private var readAt = Instant(nanoseconds: 0)
+    private var toldAt = Instant(nanoseconds: 0)
+    /// When `due` has something to be told.
+    private(set) var nextTelling = Instant.never
 
-    static let pause = Interval.milliseconds(15)
+    /// Until the SYN has passed every backup's tap, and our own.
+    static let settling = Interval.milliseconds(2)
+    /// Under load a datagram tells of all connections of so long: each datagram costs as much as 30 of them.
+    static let pace = Interval.milliseconds(20)
     /// SYN-ACKs of one reading. More of them, in 5 ms, are a flood's.
     static let limit = 1024
 
@@ -23,15 +31,13 @@ struct SynAckWatch {
         self.addresses = addresses
     }
 
-    var nextRepeat: Instant { again.first?.at ?? .never }
-
-    /// The SYN-ACKs that were sent since the last call.
+    /// Takes the SYN-ACKs that were sent since the last call.
     ///
     /// - Parameter body: called with the options of each, and the service that it is of.
     mutating func read(
         _ services: [ServiceDescription],
         _ body: (Endpoint, HandshakeOptions) -> Void
-    ) throws -> [SynAckNotice] {
+    ) throws {
         var notices: [SynAckNotice] = []
         try tap.dispatch(max: Self.limit) { bytes, _, _ in
             // In a SYN-ACK the service is the source.
@@ -43,14 +49,22 @@ struct SynAckWatch {
                 SynAckNotice(
                     client: client, service: known.id, iss: frame.sequence, acknowledged: frame.acknowledgment))
         }
-        if !notices.isEmpty { again.append((MonotonicClock.now() + Self.pause, notices)) }
-        return notices
+        guard !notices.isEmpty else { return }
+        fresh = untold.count
+        readAt = MonotonicClock.now()
+        untold += notices
+        if nextTelling == .never { nextTelling = max(readAt + Self.settling, toldAt + Self.pace) }
     }
 
-    /// What has to be told again by now.
+    /// What has to be told by now; each is told once, and the list of connections repeats it.
     mutating func due(_ now: Instant) -> [SynAckNotice] {
-        var notices: [SynAckNotice] = []
-        while let first = again.first, first.at <= now { notices += again.removeFirst().notices }
+        guard nextTelling <= now || now == .never else { return [] }
+        // What has just been read may be over in a moment, and then need not be told.
+        let settled = now == .never || now - readAt >= Self.settling ? untold.count : fresh
+        let notices = Array(untold[..<settled])
+        untold.removeFirst(settled)
+        (fresh, toldAt) = (0, now)
+        nextTelling = untold.isEmpty ? .never : toldAt + Self.pace
         return notices
     }
 }

@@ -76,8 +76,10 @@ final class DataThread {
     private var installed: [FlowKey] = []
     /// Replies that are told once more.
     private var again: [(at: Instant, notices: [ReplyNotice])] = []
-    /// SYN-ACKs likewise.
-    private var synAcksAgain: [(at: Instant, notices: [SynAckNotice])] = []
+    /// SYN-ACKs, and when they are told.
+    private var untold: [SynAckNotice] = []
+    private var toldAt = Instant(nanoseconds: 0)
+    private var nextTelling = Instant.never
     /// For the control thread, in order.
     var reports: [AgentInput] = []
 
@@ -95,7 +97,7 @@ final class DataThread {
     /// When something is due; `.never` where nothing is.
     var nextTick: Instant {
         let own = min(runs.compactMap { $0.machine.nextDeadline }.min() ?? .never, again.first?.at ?? .never)
-        return min(own, min(resynchroniser.nextDeadline(tracker), synAcksAgain.first?.at ?? .never))
+        return min(own, min(resynchroniser.nextDeadline(tracker), nextTelling))
     }
 
     private func isActive(_ slot: SlotID) -> Bool { runs.contains { $0.machine.slot == slot } }
@@ -175,22 +177,31 @@ final class DataThread {
 
     // MARK: SYN-ACKs
 
-    /// SynAckWatch.swift of AgentKit.
+    /// SynAckWatch.swift of AgentKit, but for what is held back for a batch.
     private func sawSynAck(_ bytes: [UInt8], _ now: Instant) {
         guard let frame = bytes.parsedPacket(),
             let id = services.first(where: { $0.endpoint == frame.flow.client && $0.replay != .none })?.id
         else { return }
-        let notices = [
+        untold.append(
             SynAckNotice(
-                client: frame.flow.service, service: id, iss: frame.sequence, acknowledged: frame.acknowledgment)
-        ]
-        synAcksAgain.append((now + .milliseconds(15), notices))
-        tellSynAcks(notices)
+                client: frame.flow.service, service: id, iss: frame.sequence, acknowledged: frame.acknowledgment))
+        if nextTelling == .never { nextTelling = max(now + .milliseconds(2), toldAt + .milliseconds(20)) }
     }
 
-    private func tellSynAcks(_ notices: [SynAckNotice]) {
-        noted(notices)
-        reports.append(.synAcks(notices))
+    private func tellSynAcks(_ now: Instant) {
+        guard nextTelling <= now else { return }
+        noted(untold)
+        let open = untold.filter { notice in
+            guard let service = services.first(where: { $0.id == notice.service }),
+                let handle = tracker.handle(of: FlowKey(client: notice.client, service: service.endpoint)),
+                let connection = tracker[handle]
+            else { return true }
+            return connection.certainISS != notice.iss || connection.finOffset == nil
+        }
+        if !open.isEmpty { reports.append(.synAcks(open)) }
+        untold = []
+        nextTelling = .never
+        toldAt = now
     }
 
     private func noted(_ notices: [SynAckNotice]) {
@@ -242,7 +253,7 @@ final class DataThread {
 
     private func tick(_ now: Instant) {
         while let first = again.first, first.at <= now { tellReplies(again.removeFirst().notices) }
-        while let first = synAcksAgain.first, first.at <= now { tellSynAcks(synAcksAgain.removeFirst().notices) }
+        tellSynAcks(now)
         if resynchroniser.nextDeadline(tracker) <= now {
             var effects: [ResynchronisationEffect] = []
             resynchroniser.tick(tracker: &tracker, now: now, into: &effects)

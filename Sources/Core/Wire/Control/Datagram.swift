@@ -25,7 +25,7 @@ public struct Datagram: Hashable, Sendable {
         case fenceAcknowledged(Fence)
         /// From a primary to its backups: the replies that it has begun to send. Sent more than once.
         case replies([ReplyNotice])
-        /// From a primary to its backups: the SYN-ACKs that it has sent. Sent more than once.
+        /// From a primary to its backups: the SYN-ACKs that it has sent. The list of connections repeats it.
         case synAcks([SynAckNotice])
     }
 
