@@ -109,7 +109,9 @@ struct MachineInputTests {
         let up = StreamMessage.sign(Sign(service: ServiceID(rawValue: 0), kind: .up))
         effects = []
         machine.handle(.received(up, from: session(1)), now: Self.start, into: &effects)
-        let plan = DispatchPlan(kind: .counter, table: [SlotID(rawValue: 0)])
+        // The candidates are for a table whose slots are all full.
+        let slot = SlotID(rawValue: 0)
+        let plan = DispatchPlan(kind: .counter, table: [slot], candidates: [.init(slot: slot, weight: 1)])
         #expect(effects.contains(.plan(ServiceID(rawValue: 0), plan)))
         var configuration = machine.configuration!
         configuration.backends.removeFirst()
