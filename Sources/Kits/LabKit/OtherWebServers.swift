@@ -5,6 +5,9 @@ extension WebServer {
         """
         LoadModule mpm_event_module modules/mod_mpm_event.so
         LoadModule authz_core_module modules/mod_authz_core.so
+        LoadModule alias_module modules/mod_alias.so
+        LoadModule filter_module modules/mod_filter.so
+        LoadModule deflate_module modules/mod_deflate.so
         DefaultRuntimeDir \(prefix)
         PidFile \(prefix)/apache.pid
         User www-data
@@ -19,6 +22,11 @@ extension WebServer {
         <Directory \(root)>
             Require all granted
         </Directory>
+        # Compressed on the fly, in chunks.
+        Alias /zipped \(root)
+        <Location /zipped>
+            SetOutputFilter DEFLATE
+        </Location>
 
         """
     }
@@ -44,6 +52,14 @@ extension WebServer {
         :80 {
             bind 0.0.0.0
             root * \(root)
+            # Compressed on the fly, in chunks.
+            handle_path /zipped/* {
+                encode {
+                    gzip
+                    match status 200
+                }
+                file_server
+            }
             file_server
         }
 

@@ -44,7 +44,7 @@ private let nginxHTTP: [Scenario] = [
     Scenario(
         "http-gzip",
         "A reply that is compressed on the fly, half received: an RST, counted as reply-unknown.",
-        run: { try unproven($0, "GET /zipped/large.bin HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n") }),
+        run: { try unproven($0, zipped) }),
     Scenario(
         "http-upload",
         "A PUT of 8 MB with Expect: 100-continue, its server gone in the middle: asked again, and answered."
@@ -75,6 +75,8 @@ private let nginxHTTP: [Scenario] = [
     ) { try copies($0, .caddy, { $0 * 1_000_000_000 }, agree: false) },
 ]
 
+private let zipped = "GET /zipped/large.bin HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"
+
 /// Copies of one second, so many nanoseconds behind it.
 @Sendable private func nanoseconds(_ index: Int) -> Int { (index + 1) * 100_000_000 }
 
@@ -98,6 +100,11 @@ private let otherServersHTTP: [Scenario] =
                 "Another file of the same name and length: an RST, counted as reply-differs."
             ) { try otherFile($0, kind) },
         ]
+    } + [WebServerKind.apache, .caddy].map { kind in
+        Scenario(
+            "http-\(kind.rawValue)-gzip",
+            "A reply that \(kind.rawValue) compresses on the fly, half received: an RST, counted as reply-unknown."
+        ) { try unproven($0, zipped, kind, encoding: "gzip") }
     } + [
         Scenario(
             "http-apache-countdown",
@@ -251,11 +258,17 @@ private func post(_ context: ScenarioContext) throws -> Figures {
     return figures
 }
 
-private func unproven(_ context: ScenarioContext, _ request: String) throws -> Figures {
-    try context.withLab(options(.nginx)) { lab in
+private func unproven(
+    _ context: ScenarioContext, _ request: String, _ server: WebServerKind = .nginx, encoding: String? = nil
+) throws -> Figures {
+    try context.withLab(options(server)) { lab in
         let client = try LineClient(lab: lab, port: LabPlan.port)
         try client.send(request)
-        _ = try client.head()
+        let head = try client.head()
+        if let encoding {
+            let isEncoded = head.contains { $0.lowercased() == "content-encoding: \(encoding)" }
+            try expect(isEncoded, "the reply is not compressed: \(head)")
+        }
         _ = try client.readBody(bytes: 2_000_000)
         let victim = try lab.server(ofClientPort: client.localPort)
         let failure = try lab.kill(victim, how: .link)

@@ -12,6 +12,10 @@ let ringScenarios: [Scenario] = [
         "N = 2: the server of a download and its first backup die at the same moment: the second backup goes on.",
         run: atOnce),
     Scenario(
+        "three-die-at-once",
+        "N = 3: the server of a download and two backups die at the same moment: the third backup goes on.",
+        run: threeAtOnce),
+    Scenario(
         "owner-dies-in-takeover",
         "N = 2: the backup dies while it takes 300 downloads over: the second backup goes on with them all.",
         run: ownerDies),
@@ -102,6 +106,28 @@ private func atOnce(_ context: ScenarioContext) throws -> Figures {
         try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
         let flow = try lab.takeovers().first { $0.backup == successors[1] && $0.adopted > 0 }
         try expect(flow != nil, "\(successors[1]) has taken nothing over")
+        return ["stall_ms": .number(result.stall(after: failure))]
+    }
+}
+
+private func threeAtOnce(_ context: ScenarioContext) throws -> Figures {
+    var options = twoBackups(60_000_000)
+    options.backups = 3
+    options.backends = 4
+    return try context.withLab(options) { lab in
+        guard let file = lab.file() else { throw LabError.failed("no file") }
+        let download = try Download(lab: lab, Download.Request(rate: 20_000_000))
+        defer { download.cancel() }
+        let port = try lab.connected(download, bytes: 20_000_000)
+        let victim = try lab.server(ofClientPort: port)
+        let others = lab.successors(of: victim)
+        let failure = try lab.kill(victim, how: .power)
+        for node in others.prefix(2) { try lab.kill(node, how: .power) }
+        context.console.event("\(victim), \(others[0]) and \(others[1]): power lost")
+        let result = try download.result(timeout: 60)
+        try expect(result.matches(file), "\(result.bytes) of \(file.size) bytes; \(result.error)")
+        let flow = try lab.takeovers().first { $0.backup == others[2] && $0.adopted > 0 }
+        try expect(flow != nil, "\(others[2]) has taken nothing over")
         return ["stall_ms": .number(result.stall(after: failure))]
     }
 }
