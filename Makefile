@@ -20,7 +20,7 @@ PROGRESS := { shown=0; last=; while IFS= read -r line; do last=$$line; \
 
 # Everything by its Debian name (nginx is not started: policy-rc.d says no); `dependencies` asks dpkg first, so that a machine that has them needs no network.
 PACKAGES := libbpf-dev libnftnl-dev libmnl-dev libpcap-dev libelf-dev zlib1g-dev pkg-config \
-	nginx-light libnginx-mod-http-echo libnginx-mod-stream apache2-bin lighttpd caddy haproxy wrk curl iproute2 nftables ethtool openssl procps util-linux mandoc
+	nginx-light libnginx-mod-http-echo libnginx-mod-stream apache2-bin lighttpd caddy haproxy wrk dnsmasq-base curl iproute2 nftables ethtool openssl procps util-linux mandoc
 
 dependencies:
 	@missing=(); for package in $(PACKAGES); do \

@@ -1,12 +1,16 @@
 import Glibc
 import Model
 
-/// The director's checks over TLS, and what it makes of a back-end that goes up and down.
+/// The director's checks over TLS and of name servers, and what it makes of a back-end that goes up and down.
 let healthKindScenarios: [Scenario] = [
     Scenario(
         "health-tls",
         "A certificate of another name, no TLS at all or another page on one back-end: no new flows there while the check fails.",
         run: healthOverTLS),
+    Scenario(
+        "health-dns",
+        "A name server of a UDP service that answers wrongly, or no more: no new flows there while the check fails.",
+        run: healthOverDNS),
     Scenario(
         "health-dampening",
         "A page that goes bad, good and bad again within its time is held down for two seconds more, though it is good.",
@@ -74,6 +78,38 @@ private func healthOverTLS(_ context: ScenarioContext) throws -> Figures {
     }
 }
 
+private func healthOverDNS(_ context: ScenarioContext) throws -> Figures {
+    guard Requirements.isOnPath("dnsmasq") else {
+        throw LabError.missing("dnsmasq is not installed", remedy: "run: apt-get install dnsmasq-base")
+    }
+    var options = LabOptions()
+    options.fileSize = 1_000_000
+    options.daemons = false
+    let check = "{kind: dns, query: \(checkedName), type: A, answer: 192.0.2.7, \(checkTimes)}"
+    options.serviceLines = [
+        "  - {name: names, address: \"\(LabPlan.virtualAddress):53\", protocol: udp, checks: [\(check)]}"
+    ]
+    return try context.withLab(options) { lab in
+        for node in lab.plan.webNodes { try lab.serveNames(node, "192.0.2.7") }
+        for node in ["director"] + lab.plan.webNodes { try lab.startDaemon(node) }
+        try lab.waitUntilLive()
+        try lab.waitForChecks("all up") { $0.count == 3 && $0.allSatisfy { $0.state == "up" } }
+        try expect(try lab.nameServers(of: 20_000..<20_006) == Set(lab.plan.webNodes), "not every name server gets questions")
+        var figures: Figures = [:]
+        for (name, answer, port) in [("wrong", "192.0.2.8", 21_000), ("silent", nil, 22_000)] as [(String, String?, Int)] {
+            let broken = Instant.now()
+            try lab.serveNames("web2", answer)
+            try lab.waitForChecks("web2 down") { $0.state("dns", "web2") == "down" }
+            figures["\(name)_down_ms"] = .number((Instant.now() - broken).milliseconds)
+            context.console.event("web2: its name server is \(name), and down")
+            try expect(try lab.nameServers(of: port..<port + 6) == ["web1", "web3"], "web2 gets new flows")
+            try lab.serveNames("web2", "192.0.2.7")
+            try lab.waitForChecks("web2 up") { $0.state("dns", "web2") == "up" }
+        }
+        return figures
+    }
+}
+
 private func healthDampening(_ context: ScenarioContext) throws -> Figures {
     var options = LabOptions()
     options.fileSize = 1_000_000
@@ -121,6 +157,37 @@ extension Lab {
         ]
         let result = try runCommand(command, timeout: 10)
         try expect(result.status.isSuccess, "openssl: \(result.errors.trimmedLines)")
+    }
+
+    /// Lets dnsmasq answer for the checked name, instead of the one before; nil: nobody answers.
+    fileprivate func serveNames(_ node: String, _ answer: String?) throws {
+        _ = try signal(node, role: "dnsmasq", SIGKILL)
+        guard let answer else { return }
+        let command = [
+            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
+            "--pid-file=", "--bind-interfaces", "--address=/\(checkedName)/\(answer)",
+        ]
+        // The port is free again when the kernel has taken the one before apart.
+        pause(milliseconds: 100)
+        try start(node, role: "dnsmasq", command)
+    }
+
+    /// Where the flows of some ports of the client go, each opened by a datagram: `route` alone turns no counter.
+    fileprivate func nameServers(of ports: Range<Int>) throws -> Set<String> {
+        var owners: Set<String> = []
+        for port in ports {
+            let client = "\(LabPlan.clientAddress):\(port)"
+            let ask = "use Socket; socket(S, PF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in(\(port), INADDR_ANY)); "
+                + "send(S, 'x', 0, sockaddr_in(53, inet_aton('\(LabPlan.virtualAddress)')));"
+            let sent = try run(in: "client", command: ["perl", "-e", ask])
+            try expect(sent.status.isSuccess, "no datagram could be sent: \(sent.errors)")
+            let answer = try batonctl(["route", "--udp", client, "\(LabPlan.virtualAddress):53", "--json"])
+            guard let owner = (try? JSONValue(text: answer.output))?["owner"]?.string else {
+                throw LabError.failed("no route: \(answer.output) \(answer.errors)")
+            }
+            owners.insert(owner)
+        }
+        return owners
     }
 
     /// Lets nginx serve the same at port 443, with one of the certificates; nil: without TLS.
