@@ -12,13 +12,8 @@ enum Requirements {
         guard geteuid() == 0 else {
             throw LabError.missing("network namespaces need root", remedy: "run it as root, with sudo for example")
         }
-        for (program, package) in programs where !isOnPath(program) {
-            throw LabError.missing("\(program) is not installed", remedy: "run: apt-get install \(package)")
-        }
-        guard isOnPath(options.server.program) else {
-            throw LabError.missing(
-                "\(options.server.program) is not installed", remedy: "run: apt-get install \(options.server.package)")
-        }
+        for (program, package) in programs { try require(program, from: package) }
+        try require(options.server.program, from: options.server.package)
         guard fileExists(WebServer.echoModule) else {
             throw LabError.missing(
                 "\(WebServer.echoModule) is missing", remedy: "run: apt-get install libnginx-mod-http-echo")
@@ -30,6 +25,13 @@ enum Requirements {
                     "\(directory)/\(program) is not there",
                     remedy: "build it (make build), or name its directory with --programs")
             }
+        }
+    }
+
+    /// What only some scenarios need.
+    static func require(_ program: String, from package: String) throws {
+        guard isOnPath(program) else {
+            throw LabError.missing("\(program) is not installed", remedy: "run: apt-get install \(package)")
         }
     }
 

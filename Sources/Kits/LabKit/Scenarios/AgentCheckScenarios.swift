@@ -157,17 +157,9 @@ extension Lab {
 
     /// Gives nginx the virtual host that has the page, or takes it away, and lets it read that.
     fileprivate func setCheckedHost(_ node: String, _ present: Bool) throws {
-        let web = try server(node)
-        let path = web.prefix + "/nginx.conf"
-        guard let text = readFile(path), let end = text.lastIndex(of: "}") else {
-            throw LabError.failed("\(path) is not what the lab wrote")
-        }
-        let mark = "    # what the agents ask for\n"
-        let parts = text.split(separator: mark, omittingEmptySubsequences: false)
-        let rest = parts.count > 1 ? parts[0] : text[..<end]
-        let block = "    server { listen \(LabPlan.port); server_name \(checkedHost); root \(web.root)/checked; }\n"
-        try writeFile(path, rest + (present ? mark + block : "") + "}\n")
-        try expect(try signal(node, role: "nginx", SIGHUP), "nginx was not running on \(node)")
+        let root = try server(node).root
+        let block = "    server { listen \(LabPlan.port); server_name \(checkedHost); root \(root)/checked; }\n"
+        try setServerBlock(node, present ? block : nil)
     }
 
     /// Checks that take long: what they would find is not seen soon.

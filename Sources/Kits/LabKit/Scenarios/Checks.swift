@@ -1,3 +1,4 @@
+import Glibc
 import Model
 
 /// A statement that a scenario is about: throws `LabError.failed` with the text when it does not hold.
@@ -15,6 +16,45 @@ extension Lab {
         }
         guard let found else { throw LabError.failed("no back-end has the connection of port \(port)") }
         return found
+    }
+
+    /// The back-end of each client's connection, as the director's flow table has it.
+    func owners(of clients: [LineClient]) throws -> [String] { try owners(ofClientPorts: clients.map(\.localPort)) }
+
+    func owners(ofClientPorts ports: [UInt16]) throws -> [String] {
+        var owners: [String] = []
+        try waitUntil("the flows of \(ports.count) connections", timeout: 2, every: 20) {
+            let flows = try directorFlows()["flows"]?.array ?? []
+            owners = ports.compactMap { port in
+                let name = "\(LabPlan.clientAddress):\(port)"
+                return flows.first { $0["client"]?.string == name }?["owner"]?.string
+            }
+            return owners.count == ports.count
+        }
+        return owners
+    }
+
+    /// Runs a server of a scenario's own on back-ends, and waits until it listens.
+    func startServer(on nodes: [String], role: String, port: UInt16, _ command: [String]) throws {
+        for node in nodes { try start(node, role: role, command) }
+        for node in nodes {
+            try waitUntil("\(role) on \(node)", timeout: 5) {
+                try KernelSockets.listening(inNamespace: plan.namespacePath(node)).contains(port)
+            }
+        }
+    }
+
+    /// Puts a server block into nginx's configuration, in the place of the one before; nil: without one.
+    func setServerBlock(_ node: String, _ block: String?) throws {
+        let path = try server(node).prefix + "/nginx.conf"
+        guard let text = readFile(path), let end = text.lastIndex(of: "}") else {
+            throw LabError.failed("\(path) is not what the lab wrote")
+        }
+        let mark = "    # of the scenario\n"
+        let parts = text.split(separator: mark, omittingEmptySubsequences: false)
+        let rest = parts.count > 1 ? parts[0] : text[..<end]
+        try writeFile(path, rest + (block.map { mark + $0 } ?? "") + "}\n")
+        try expect(try signal(node, role: "nginx", SIGHUP), "nginx was not running on \(node)")
     }
 
     /// The director's report of a take-over, once its connections are decided.

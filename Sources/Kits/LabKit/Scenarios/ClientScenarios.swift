@@ -58,9 +58,7 @@ private func client(_ name: String, _ what: String, prepare: @escaping @Sendable
 
 /// Drops one frame of a hundred in each direction. Frames of the real size: a lost super-frame would be 44 at once.
 @Sendable private func loseOnePercent(_ lab: Lab) throws {
-    guard Requirements.isOnPath("nft") else {
-        throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
-    }
+    try Requirements.require("nft", from: "nftables")
     let rules =
         "table netdev lab { chain loss { type filter hook ingress device %s priority 0; "
         + "numgen random mod 100 < 1 drop; }; }"
@@ -104,10 +102,7 @@ private func portUsedAgain(_ context: ScenarioContext) throws -> Figures {
         let download = try Download(lab: lab, request)
         defer { download.cancel() }
         try waitUntil("a fifth of the file", timeout: 20) { download.bytes >= file.size / 5 }
-        let flow = try lab.directorFlows()["flows"]?.array.first {
-            $0["client"]?.string == "\(LabPlan.clientAddress):\(port)"
-        }
-        guard let victim = flow?["owner"]?.string else { throw LabError.failed("the director does not know the flow") }
+        let victim = try lab.owners(ofClientPorts: [port])[0]
         let failure = try lab.kill(victim, how: .link)
         context.console.event("\(victim): cable cut with \(byteText(download.bytes)) of \(byteText(file.size)) done")
         let result = try download.result(timeout: 60)
@@ -130,12 +125,7 @@ private func halfClosed(_ context: ScenarioContext) throws -> Figures {
     options.fileSize = 100_000
     options.extraServices = [.init(name: "counter", port: 7007, replay: "stream")]
     return try context.withLab(options) { lab in
-        for node in lab.plan.webNodes {
-            try lab.start(node, role: "counter", ["perl", "-e", counter])
-            try waitUntil("counter on \(node)", timeout: 5) {
-                try KernelSockets.listening(inNamespace: lab.plan.namespacePath(node)).contains(7007)
-            }
-        }
+        try lab.startServer(on: lab.plan.webNodes, role: "counter", port: 7007, ["perl", "-e", counter])
         try lab.waitUntilLive()
         pause(milliseconds: 1500)
         let client = try LineClient(lab: lab, port: 7007)
@@ -146,10 +136,7 @@ private func halfClosed(_ context: ScenarioContext) throws -> Figures {
             let line = try client.line()
             try expect(line == "\(number) of 3\n", "line \(number) is \(line)")
             guard number == 100 else { continue }
-            let name = "\(LabPlan.clientAddress):\(client.localPort)"
-            let flow = try lab.directorFlows()["flows"]?.array.first { $0["client"]?.string == name }
-            guard let owner = flow?["owner"]?.string else { throw LabError.failed("the director does not know the flow") }
-            victim = owner
+            victim = try lab.owners(of: [client])[0]
             failure = try lab.kill(victim, how: .link)
             context.console.event("\(victim): cable cut behind line 100")
         }

@@ -83,10 +83,7 @@ private func stopCleanly(_ lab: Lab, _ context: ScenarioContext) throws {
 private let checks: Int32 = 1500
 
 private func startCounter(_ node: String, _ lab: Lab) throws {
-    try lab.start(node, role: "counter", ["perl", "-e", counter])
-    try waitUntil("the counter on \(node)", timeout: 5) {
-        try KernelSockets.listening(inNamespace: lab.plan.namespacePath(node)).contains(8000)
-    }
+    try lab.startServer(on: [node], role: "counter", port: 8000, ["perl", "-e", counter])
 }
 
 private func ask(_ lab: Lab) throws -> LineClient {

@@ -11,9 +11,7 @@ let dayScenarios: [Scenario] = [
 ]
 
 private func aDay(_ context: ScenarioContext) throws -> Figures {
-    guard Requirements.isOnPath("wrk") else {
-        throw LabError.missing("wrk is not installed", remedy: "run: apt-get install wrk")
-    }
+    try Requirements.require("wrk", from: "wrk")
     var options = LabOptions()
     options.backends = 4
     options.backups = 2

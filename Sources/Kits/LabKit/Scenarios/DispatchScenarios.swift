@@ -14,7 +14,7 @@ private func dispatchByLoad(_ context: ScenarioContext) throws -> Figures {
     options.fileSize = 1_000_000
     return try context.withLab(options) { lab in
         var clients = try (0..<9).map { _ in try LineClient(lab: lab, port: LabPlan.port) }
-        let before = try owners(of: clients, lab)
+        let before = try lab.owners(of: clients)
         for name in lab.plan.webNodes {
             let count = before.count { $0 == name }
             try expect(count == 3, "\(name) has \(count) of nine connections, not three")
@@ -25,7 +25,7 @@ private func dispatchByLoad(_ context: ScenarioContext) throws -> Figures {
         for index in ended.reversed() { clients.remove(at: index) }
         pause(milliseconds: 200)
         let next = try (0..<2).map { _ in try LineClient(lab: lab, port: LabPlan.port) }
-        let after = try owners(of: next, lab)
+        let after = try lab.owners(of: next)
         try expect(after == [chosen, chosen], "after two on \(chosen) had ended the next ones went to \(after)")
         return ["connections": .integer(Int64(clients.count + next.count)), "moved_to": .string(chosen)]
     }
@@ -34,16 +34,4 @@ private func dispatchByLoad(_ context: ScenarioContext) throws -> Figures {
 private func firstOwner(_ owners: [String]) throws -> String {
     guard let owner = owners.first else { throw LabError.failed("no connection has an owner") }
     return owner
-}
-
-/// The back-end of each client's connection, as the director's flow table has it.
-private func owners(of clients: [LineClient], _ lab: Lab) throws -> [String] {
-    let flows = try lab.directorFlows()["flows"]?.array ?? []
-    return try clients.map { client in
-        let name = "\(LabPlan.clientAddress):\(client.localPort)"
-        guard let owner = flows.first(where: { $0["client"]?.string == name })?["owner"]?.string else {
-            throw LabError.failed("the flow \(name) has no owner")
-        }
-        return owner
-    }
 }

@@ -28,7 +28,7 @@ private func requests(_ context: ScenarioContext) throws -> Figures {
     options.fileSize = 40_000_000
     options.extraServices = [.init(name: "tunnel", port: 8080, replay: "http")]
     return try context.withLab(options) { lab in
-        for node in lab.plan.webNodes { try lab.start(node, role: "tunnel", ["perl", "-e", tunnel]) }
+        try lab.startServer(on: lab.plan.webNodes, role: "tunnel", port: 8080, ["perl", "-e", tunnel])
         try lab.waitUntilLive()
         pause(milliseconds: 1500)
         let first = try LineClient(lab: lab, port: LabPlan.port)

@@ -79,9 +79,7 @@ private func healthOverTLS(_ context: ScenarioContext) throws -> Figures {
 }
 
 private func healthOverDNS(_ context: ScenarioContext) throws -> Figures {
-    guard Requirements.isOnPath("dnsmasq") else {
-        throw LabError.missing("dnsmasq is not installed", remedy: "run: apt-get install dnsmasq-base")
-    }
+    try Requirements.require("dnsmasq", from: "dnsmasq-base")
     var options = LabOptions()
     options.fileSize = 1_000_000
     options.daemons = false
@@ -192,18 +190,9 @@ extension Lab {
 
     /// Lets nginx serve the same at port 443, with one of the certificates; nil: without TLS.
     fileprivate func serveTLS(_ node: String, certificate: String?) throws {
-        let web = try server(node)
-        let path = web.prefix + "/nginx.conf"
-        guard let text = readFile(path), let end = text.lastIndex(of: "}") else {
-            throw LabError.failed("\(path) is not what the lab wrote")
-        }
-        let mark = "    # TLS\n"
-        let parts = text.split(separator: mark, omittingEmptySubsequences: false)
-        let rest = parts.count > 1 ? parts[0] : text[..<end]
         let place = plan.directory + "/" + (certificate ?? "")
         let pair = certificate == nil ? "" : " ssl_certificate \(place).pem; ssl_certificate_key \(place).key;"
-        let block = "    server { listen 443\(certificate == nil ? "" : " ssl");\(pair) root \(web.root); }\n"
-        try writeFile(path, rest + mark + block + "}\n")
-        try expect(try signal(node, role: "nginx", SIGHUP), "nginx was not running on \(node)")
+        let block = "    server { listen 443\(certificate == nil ? "" : " ssl");\(pair) root \(try server(node).root); }\n"
+        try setServerBlock(node, block)
     }
 }

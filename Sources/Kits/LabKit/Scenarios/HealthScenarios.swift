@@ -148,20 +148,6 @@ extension Lab {
         pause(milliseconds: 50)
     }
 
-    /// The back-end of each client's connection, as the director's flow table has it.
-    func owners(of clients: [LineClient]) throws -> [String] {
-        var owners: [String] = []
-        try waitUntil("the flows of \(clients.count) connections", timeout: 2, every: 20) {
-            let flows = try directorFlows()["flows"]?.array ?? []
-            owners = clients.compactMap { client in
-                let name = "\(LabPlan.clientAddress):\(client.localPort)"
-                return flows.first { $0["client"]?.string == name }?["owner"]?.string
-            }
-            return owners.count == clients.count
-        }
-        return owners
-    }
-
     /// The back-ends of so many new connections, which end again.
     func servers(ofNew count: Int) throws -> [String] {
         try owners(of: (0..<count).map { _ in try LineClient(lab: self, port: LabPlan.port) })

@@ -24,9 +24,7 @@ let lastReplyScenarios: [Scenario] =
     ]
 
 private func lastReply(_ context: ScenarioContext, _ kind: WebServerKind, _ request: String) throws -> Figures {
-    guard Requirements.isOnPath("nft") else {
-        throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
-    }
+    try Requirements.require("nft", from: "nftables")
     var options = LabOptions()
     options.replay = "http"
     options.server = kind

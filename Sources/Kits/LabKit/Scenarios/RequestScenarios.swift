@@ -98,12 +98,7 @@ private func dialogue(_ context: ScenarioContext, replay: String) throws -> Figu
 
 extension Lab {
     fileprivate func startGreeters() throws {
-        for node in plan.webNodes { try start(node, role: "greeter", ["perl", "-e", greeter]) }
-        for node in plan.webNodes {
-            try waitUntil("greeter on \(node)", timeout: 5) {
-                try KernelSockets.listening(inNamespace: plan.namespacePath(node)).contains(22)
-            }
-        }
+        try startServer(on: plan.webNodes, role: "greeter", port: 22, ["perl", "-e", greeter])
         // The health checks of the new port must have seen it.
         try waitUntilLive()
         pause(milliseconds: 1500)
@@ -111,9 +106,7 @@ extension Lab {
 
     /// Loses the first pure ACK of a client's port on its way to one node.
     fileprivate func loseFirstACK(of port: UInt16, to node: String, _ body: () throws -> Void) throws {
-        guard Requirements.isOnPath("nft") else {
-            throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
-        }
+        try Requirements.require("nft", from: "nftables")
         let rules =
             "table netdev lab_ack { chain loss { type filter hook egress device \(node) priority 0; "
             + "tcp sport \(port) tcp flags & (syn|ack|psh|fin) == ack limit rate 1/hour burst 1 packets counter drop; }; }"

@@ -142,7 +142,7 @@ private func lostRequests(_ context: ScenarioContext) throws -> Figures {
     options.fileSize = 1_000_000
     options.extraServices = [.init(name: "counter", port: 23, replay: "stream")]
     return try context.withLab(options) { lab in
-        for node in lab.plan.webNodes { try lab.start(node, role: "counter", ["perl", "-e", counter]) }
+        try lab.startServer(on: lab.plan.webNodes, role: "counter", port: 23, ["perl", "-e", counter])
         try lab.waitUntilLive()
         pause(milliseconds: 1500)
         let first = try LineClient(lab: lab, port: 23)

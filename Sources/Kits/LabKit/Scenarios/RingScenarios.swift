@@ -50,9 +50,7 @@ extension Lab {
 
     /// Drops what two nodes send each other, at the receiver's interface, until the lab is taken down or `healed`.
     func partition(_ node: String, from other: String) throws {
-        guard Requirements.isOnPath("nft") else {
-            throw LabError.missing("nft is not installed", remedy: "run: apt-get install nftables")
-        }
+        try Requirements.require("nft", from: "nftables")
         for (here, there) in [(node, other), (other, node)] {
             let address = plan.address(of: there)?.description ?? ""
             let rules =
