@@ -3,9 +3,7 @@ import ModuleInterfaces
 extension DispatchPlan.Candidate {
     /// The back-ends that may get new flows, in their order.
     static func all(of backends: [DispatchBackend]) -> [DispatchPlan.Candidate] {
-        backends.filter { $0.weight > 0 }.map {
-            DispatchPlan.Candidate(slot: $0.slot, weight: $0.weight, takenOver: $0.takenOver)
-        }
+        backends.filter { $0.weight > 0 }.map(DispatchPlan.Candidate.init)
     }
 
     /// The same by falling weight, equals in their order: the order of `fo` and `ovf`.

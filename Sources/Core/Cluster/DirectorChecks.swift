@@ -45,9 +45,7 @@ extension DirectorMachine {
         if !plan.kind.usesCandidates, plan.kind == .counter || plan.fallsBack {
             // Where the table shows none but full slots, whoever has room shall have the flow.
             let placed = Set(plan.table)
-            plan.candidates = others.filter { placed.contains($0.slot) }.map {
-                DispatchPlan.Candidate(slot: $0.slot, weight: $0.weight, takenOver: $0.takenOver)
-            }
+            plan.candidates = others.filter { placed.contains($0.slot) }.map(DispatchPlan.Candidate.init)
         }
         plan.sorry = backends.first(where: isSorry)?.slot
         return plan

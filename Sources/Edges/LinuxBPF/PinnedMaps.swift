@@ -62,9 +62,12 @@ extension BPFObjectHandle {
         declaredMaps().compactMap { map in
             guard let text = bpf_map__name(map) else { return nil }
             let name = String(cString: text)
-            return only?.contains(name) ?? true ? (name, map) : nil
+            return !isScratch(name) && only?.contains(name) ?? true ? (name, map) : nil
         }
     }
+
+    /// Room to work in while one packet is looked at: there is nothing in it to keep, and it may change in any version.
+    private func isScratch(_ name: String) -> Bool { name.hasSuffix("scratch") }
 
     // MARK: Former layouts
 
@@ -140,6 +143,10 @@ extension BPFObjectHandle {
             guard let text = bpf_map__name(map) else { continue }
             let name = String(cString: text)
             guard only?.contains(name) ?? true || name == "layout" else { continue }
+            guard !isScratch(name) else {
+                unlink(folder + "/" + name)
+                continue
+            }
             if let migration, migration.concerns(name) || name == "layout" { continue }
             let path = folder + "/" + name
             guard let pinned = try Descriptor.pinned(at: path) else { continue }

@@ -18,6 +18,7 @@ extension DirectorHost {
         for value in try pinned.forgetOthers(plane, keeping: numbered) { keep(value) }
         try adopt(configuration)
         try publishRanges()
+        try takeFormerVIPs()
     }
 
     /// Numbers for the services of a configuration, which becomes the host's own.
@@ -96,7 +97,6 @@ extension DirectorHost {
     /// are.
     func announce() throws {
         let wanted = Set(configuration.services.map(\.address.address))
-        if announcedVIPs.isEmpty { try takeFormerVIPs(wanted) }
         for vip in wanted.subtracting(announcedVIPs).sorted() {
             if try addresses.add(vip, to: configuration.interface) { addedVIPs.insert(vip) }
             if vip.isIPv4 {
@@ -109,9 +109,9 @@ extension DirectorHost {
         announcedVIPs.formIntersection(wanted)
     }
 
-    /// At the start: what an earlier run has put on the interface is this run's to take off, and what nobody wants any
-    /// more goes at once.
-    private func takeFormerVIPs(_ wanted: Set<IPAddress>) throws {
+    /// What an earlier run has put on the interface is this run's to take off, and what nobody wants any more goes at once.
+    private func takeFormerVIPs() throws {
+        let wanted = Set(configuration.services.map(\.address.address))
         for known in try addresses.interface(named: configuration.interface).addresses where known.isOurs {
             if wanted.contains(known.address) {
                 addedVIPs.insert(known.address)

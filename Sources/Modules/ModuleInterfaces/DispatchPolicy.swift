@@ -96,6 +96,11 @@ public struct DispatchPlan: Hashable, Sendable {
             self.weight = weight
             self.takenOver = takenOver
         }
+
+        /// - Parameter backend: one with a weight.
+        public init(_ backend: DispatchBackend) {
+            self.init(slot: backend.slot, weight: backend.weight, takenOver: backend.takenOver)
+        }
     }
 
     public var kind: Kind

@@ -12,8 +12,8 @@ struct ServerCommand: ParsableCommand {
     @ParentCommand var parent: Batonctl
 }
 
-/// The options of ipvsadm that describe a real server.
-struct ServerOptions: ParsableArguments {
+/// Where ipvsadm's words say that a real server is.
+struct RealServer: ParsableArguments {
     @Option(
         name: [.customShort("r"), .customLong("real-server")],
         help: "Its own address on the director's LAN; a port behind it is that of the service, as always with -g.")
@@ -26,6 +26,13 @@ struct ServerOptions: ParsableArguments {
 
     @Option(name: [.customShort("u"), .customLong("udp-service")], help: "Likewise.")
     var udp: String?
+
+    var address: String? { realServer.map(Vocabulary.withoutPort) }
+}
+
+/// The options of ipvsadm that describe a real server.
+struct ServerOptions: ParsableArguments {
+    @OptionGroup var place: RealServer
 
     @Option(
         name: [.customShort("x"), .customLong("u-threshold")],
@@ -44,13 +51,11 @@ struct ServerOptions: ParsableArguments {
     var gatewaying = false
 
     func describe(_ request: inout EditRequest, settingAddress: Bool) {
-        if settingAddress { request.set("address", text: address) }
+        if settingAddress { request.set("address", text: place.address) }
         request.set("weight", word: weight.map(String.init))
         request.set("upper_threshold", word: upperThreshold.map(String.init))
         request.set("lower_threshold", word: lowerThreshold.map(String.init))
     }
-
-    var address: String? { realServer.map(Vocabulary.withoutPort) }
 }
 
 struct ServerAddCommand: ParsableCommand {
@@ -66,7 +71,7 @@ struct ServerAddCommand: ParsableCommand {
     var name: String
 
     func run() throws {
-        guard server.address != nil else { throw ValidationError("name its address with -r") }
+        guard server.place.address != nil else { throw ValidationError("name its address with -r") }
         var request = EditRequest("add", "server", name)
         server.describe(&request, settingAddress: true)
         try request.add(edit)
@@ -88,7 +93,7 @@ struct ServerEditCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? server.address else { throw ValidationError("name it, or its address with -r") }
+        guard let target = name ?? server.place.address else { throw ValidationError("name it, or its address with -r") }
         var request = EditRequest("edit", "server", target)
         server.describe(&request, settingAddress: name != nil)
         try request.add(edit)
@@ -105,16 +110,7 @@ struct ServerDeleteCommand: ParsableCommand {
     @ParentCommand var parent: ServerCommand
     @OptionGroup var connection: Connection
 
-    @Option(name: [.customShort("r"), .customLong("real-server")], help: "Its address.")
-    var realServer: String?
-
-    @Option(
-        name: [.customShort("t"), .customLong("tcp-service")],
-        help: "Taken for the sake of habit: it is taken away from all services.")
-    var tcp: String?
-
-    @Option(name: [.customShort("u"), .customLong("udp-service")], help: "Likewise.")
-    var udp: String?
+    @OptionGroup var place: RealServer
 
     @Flag(help: "Only show what would change.")
     var dryRun = false
@@ -123,7 +119,7 @@ struct ServerDeleteCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? realServer.map(Vocabulary.withoutPort) else { throw ValidationError("name it, or its address with -r") }
+        guard let target = name ?? place.address else { throw ValidationError("name it, or its address with -r") }
         var request = EditRequest("del", "server", target)
         request.add(dryRun: dryRun)
         try request.send(connection, fallback: parent.parent.socket)

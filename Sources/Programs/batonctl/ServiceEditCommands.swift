@@ -1,7 +1,7 @@
 import ArgumentParser
 
-/// The options of ipvsadm that describe a service.
-struct ServiceOptions: ParsableArguments {
+/// What names a service to ipvsadm.
+struct ServiceAddress: ParsableArguments {
     @Option(
         name: [.customShort("t"), .customLong("tcp-service")],
         help: ArgumentHelp("The virtual address and port of a TCP service; port 0: all ports.", valueName: "address:port"))
@@ -11,6 +11,16 @@ struct ServiceOptions: ParsableArguments {
         name: [.customShort("u"), .customLong("udp-service")],
         help: ArgumentHelp("The virtual address and port of a UDP service.", valueName: "address:port"))
     var udp: String?
+
+    var address: String? { tcp ?? udp }
+    /// What names the service to the director: TCP and UDP may have one address.
+    var target: String? { tcp ?? udp.map { $0 + "/udp" } }
+    var protocolName: String { udp == nil ? "tcp" : "udp" }
+}
+
+/// The options of ipvsadm that describe a service.
+struct ServiceOptions: ParsableArguments {
+    @OptionGroup var place: ServiceAddress
 
     @Option(name: .shortAndLong, help: "The dispatch policy, such as wlc.")
     var scheduler: String?
@@ -35,20 +45,15 @@ struct ServiceOptions: ParsableArguments {
     var replay: String?
 
     func validate() throws {
-        guard tcp == nil || udp == nil else { throw ValidationError("a service is one of TCP or one of UDP") }
+        guard place.tcp == nil || place.udp == nil else { throw ValidationError("a service is one of TCP or one of UDP") }
         if let persistent, persistent < 0 { throw ValidationError("--persistent: seconds, or 0 for none") }
     }
 
-    var address: String? { tcp ?? udp }
-    /// What names the service to the director: TCP and UDP may have one address.
-    var target: String? { tcp ?? udp.map { $0 + "/udp" } }
-    var protocolName: String { udp == nil ? "tcp" : "udp" }
-
     func describe(_ request: inout EditRequest, settingAddress: Bool) throws {
-        let all = address.flatMap(Vocabulary.addressOfAllPorts)
-        if settingAddress { request.set("address", text: all ?? address) }
+        let all = place.address.flatMap(Vocabulary.addressOfAllPorts)
+        if settingAddress { request.set("address", text: all ?? place.address) }
         if settingAddress, all != nil { request.set("ports", word: "all") }
-        if settingAddress, udp != nil { request.set("protocol", word: "udp") }
+        if settingAddress, place.udp != nil { request.set("protocol", word: "udp") }
         request.set("policy", text: scheduler)
         for flag in try schedulerFlags.map(Vocabulary.schedulerFlags) ?? [] {
             request.set("policy.\(flag)", word: "true")
@@ -74,8 +79,8 @@ struct ServiceAddCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let address = service.address else { throw ValidationError("name its address with -t or -u") }
-        let name = name ?? Vocabulary.name(of: address, protocol: service.protocolName)
+        guard let address = service.place.address else { throw ValidationError("name its address with -t or -u") }
+        let name = name ?? Vocabulary.name(of: address, protocol: service.place.protocolName)
         var request = EditRequest("add", "service", name)
         try service.describe(&request, settingAddress: true)
         try request.add(edit)
@@ -97,7 +102,7 @@ struct ServiceEditCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? service.target else {
+        guard let target = name ?? service.place.target else {
             throw ValidationError("name the service, or its address with -t or -u")
         }
         var request = EditRequest("edit", "service", target)
@@ -115,11 +120,7 @@ struct ServiceDeleteCommand: ParsableCommand {
     @ParentCommand var parent: ServiceCommand
     @OptionGroup var connection: Connection
 
-    @Option(name: [.customShort("t"), .customLong("tcp-service")], help: "The address and port of a TCP service.")
-    var tcp: String?
-
-    @Option(name: [.customShort("u"), .customLong("udp-service")], help: "The address and port of a UDP service.")
-    var udp: String?
+    @OptionGroup var place: ServiceAddress
 
     @Flag(help: "Only show what would change.")
     var dryRun = false
@@ -128,7 +129,7 @@ struct ServiceDeleteCommand: ParsableCommand {
     var name: String?
 
     func run() throws {
-        guard let target = name ?? tcp ?? udp.map({ $0 + "/udp" }) else {
+        guard let target = name ?? place.target else {
             throw ValidationError("name the service, or its address with -t or -u")
         }
         var request = EditRequest("del", "service", target)

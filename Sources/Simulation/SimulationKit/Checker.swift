@@ -106,7 +106,9 @@ extension Simulation {
             case .protected(_, let delay) = faults[next].trigger
         else { return }
         let open = checker.mustSurvive.filter { clients[$0].outcome == nil }
-        if open.allSatisfy({ isProtected(clients[$0]) }) {
+        // A cable that is back may have been away for long enough all the same: its server is condemned a little later.
+        let isJudged = now - since > Self.judgementTime
+        if isJudged, open.allSatisfy({ isProtected(clients[$0]) }) {
             arm(next, now + delay)
         } else if now - since > Self.protectionTime {
             let index = open.filter { !isProtected(clients[$0]) }.min() ?? 0
@@ -116,6 +118,8 @@ extension Simulation {
         }
     }
 
+    /// The window, and the order that follows from it.
+    private static let judgementTime = TrueTime(timings.window.nanoseconds) + 20_000_000
     /// More than a director that was killed, a back-end that comes back, and its grace take together.
     private static let protectionTime: TrueTime = 10_000_000_000
 

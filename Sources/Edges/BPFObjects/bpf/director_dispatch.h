@@ -15,11 +15,8 @@
  * all functions together is 512 bytes. */
 struct baton_opening {
     /* What is known. */
-    __u8 client[16];
+    struct baton_flow_key key;
     __u8 destination[16];
-    __be16 client_port;
-    __be16 destination_port;
-    __u8 protocol;
     __u8 flags;             /* enum baton_flow_flags, of the new flow */
     bool asks;              /* nothing may be changed: `baton_route` */
     bool replaces;          /* the place of a flow that is over, which had: */
@@ -27,7 +24,6 @@ struct baton_opening {
     bool is_persistent;     /* the slot is the one of the client's last flow */
     __u16 former_slot;
     /* What is made of it. */
-    struct baton_flow_key key;
     struct baton_flow flow;
     __u32 words[BATON_HASHED_WORDS];
     struct baton_client_key cached;
@@ -50,13 +46,13 @@ static __always_inline __u32 *hashed_words(struct baton_opening *opening, __u8 k
 
     __builtin_memset(words, 0, sizeof(opening->words));
     if (kind != BATON_PLAN_HASH_DESTINATION)
-        __builtin_memcpy(&words[0], opening->client, 16);
+        __builtin_memcpy(&words[0], opening->key.client_address, 16);
     if (whole || kind == BATON_PLAN_HASH_DESTINATION)
         __builtin_memcpy(&words[4], opening->destination, 16);
     if (whole || kind == BATON_PLAN_HASH_CLIENT)
-        words[8] = (__u32)opening->client_port << 16;
+        words[8] = (__u32)opening->key.client_port << 16;
     if (whole)
-        words[8] |= opening->destination_port;
+        words[8] |= opening->key.service_port;
     return words;
 }
 

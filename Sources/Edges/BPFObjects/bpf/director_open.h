@@ -42,11 +42,7 @@ static __always_inline struct baton_opening *prepare_opening(const struct baton_
     if (!opening)
         return 0;
     opening->key = *key;
-    __builtin_memcpy(opening->client, key->client_address, 16);
     __builtin_memcpy(opening->destination, destination, 16);
-    opening->client_port = key->client_port;
-    opening->destination_port = key->service_port;
-    opening->protocol = key->protocol;
     opening->flags = 0;
     opening->asks = asks;
     opening->is_persistent = false;
@@ -62,7 +58,7 @@ static __always_inline __u16 choose_slot(struct baton_opening *opening, const st
     __u16 slot;
 
     if (service->persistence_s) {
-        slot = slot_of_client(opening->client, service);
+        slot = slot_of_client(opening->key.client_address, service);
         if (slot != BATON_NO_SLOT) {
             opening->is_persistent = true;
             return slot;
@@ -77,7 +73,7 @@ static __always_inline long insert_flow(struct baton_opening *opening)
 {
     __u64 mode = opening->replaces ? BPF_ANY : BPF_NOEXIST;
 
-    if (opening->protocol == IPPROTO_UDP)
+    if (opening->key.protocol == IPPROTO_UDP)
         return bpf_map_update_elem(&datagram_flows, &opening->key, &opening->flow, mode);
     if (opening->replaces)
         bpf_map_delete_elem(&flows, &opening->key);
@@ -90,7 +86,7 @@ static __always_inline __u32 join_winner(const struct baton_opening *opening)
     struct baton_flow *winner;
     __u16 slot;
 
-    if (opening->protocol == IPPROTO_UDP)
+    if (opening->key.protocol == IPPROTO_UDP)
         winner = bpf_map_lookup_elem(&datagram_flows, &opening->key);
     else
         winner = bpf_map_lookup_elem(&half_open, &opening->key);
@@ -132,7 +128,7 @@ static __noinline __u32 open_flow(struct baton_opening *opening, const struct ba
         count_replaced(service->id, opening->former_slot, opening->former_flags);
     count_opened(service->id, number);
     if (service->persistence_s)
-        remember_client(opening->client, service, number);
+        remember_client(opening->key.client_address, service, number);
     return number;
 }
 

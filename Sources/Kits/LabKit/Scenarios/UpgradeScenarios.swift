@@ -95,7 +95,6 @@ private func makeLayout2(_ lab: Lab) throws {
     // What layout 2 did not have.
     let later = [
         "candidates", "loads", "load_corrections", "clients", "destinations", "answers", "port_ranges", "fragmented",
-        "opening_scratch", "other_scratch",
     ]
     for name in later {
         unlink(folder + "/" + name)
