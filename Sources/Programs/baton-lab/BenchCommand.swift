@@ -55,7 +55,7 @@ struct BenchesCommand: ParsableCommand {
 
     struct Tracking: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "The processor time that a backup's agent spends on 1,000 requests/s.")
+            abstract: "The processor time that the agents of a backup and of the owner spend on 1,000 requests/s.")
         @OptionGroup var options: Options
 
         func run() throws {
