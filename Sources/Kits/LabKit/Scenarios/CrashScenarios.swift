@@ -122,9 +122,10 @@ private func restartInTime(_ context: ScenarioContext) throws -> Figures {
         context.console.event("\(victim): web server killed with \(ports.count) downloads")
         try lab.startWebServer(victim)
         let back = Instant.now()
-        pause(milliseconds: 1000)
-        let here = try lab.servers(ofClientPorts: ports, among: [victim])
-        try expect(here.count == ports.count, "\(here.count) of \(ports.count) connections are on \(victim) again")
+        // Their clients are not yet half through.
+        try waitUntil("\(victim) having its \(ports.count) connections again", timeout: 3, every: 100) {
+            try lab.servers(ofClientPorts: ports, among: [victim]).count == ports.count
+        }
         let results = try bulk.results(timeout: 60)
         let wrong = results.filter { !$0.matches(file) }
         try expect(wrong.isEmpty, "\(wrong.count) of 24 downloads are wrong: \(wrong.first?.error ?? "")")
