@@ -19,11 +19,14 @@ struct ScenarioTests {
     @Test("scenario", arguments: ScenarioRegistry.all.map(\.name))
     func scenario(name: String) throws {
         try #require(geteuid() == 0, "network namespaces and eBPF need root; run the tests as root, with sudo for example")
-        let scenario = try ScenarioRegistry.find(name)
-        let context = ScenarioContext(
-            console: Console(), programs: Self.programs, labName: "test\(getpid() % 100_000)")
-        let outcome = try ScenarioRegistry.run(scenario, context)
+        let outcome = try Self.lanes.get().outcome(of: name)
         #expect(outcome.passed, "\(name): \(outcome.figures)")
+    }
+
+    /// All of them, from when the first is asked for.
+    private static let lanes = Result {
+        try ScenarioLanes(
+            ScenarioRegistry.all, lanes: 2, programs: programs, labName: "test\(getpid() % 100_000)")
     }
 
     private static var programs: String? { getenv("BATON_PROGRAMS").map { String(cString: $0) } }

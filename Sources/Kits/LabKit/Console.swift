@@ -11,17 +11,30 @@ public final class Console: Sendable {
         var lastPercent = -1
         var lastDraw = Instant(nanoseconds: 0)
         var samples: [(instant: Instant, bytes: Int)] = []
+        /// What was said and is not to be seen yet; nil: it is seen at once.
+        var held: [UInt8]?
     }
 
     private let descriptor: Int32
     private let isTerminal: Bool
     private let quiet: Bool
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    public init(json: Bool = false, quiet: Bool = false) {
+    /// - Parameter held: keep what is said until `release`, for work beside other work.
+    public init(json: Bool = false, quiet: Bool = false, held: Bool = false) {
         descriptor = json ? 2 : 1
-        isTerminal = isatty(descriptor) == 1
+        isTerminal = !held && isatty(descriptor) == 1
         self.quiet = quiet
+        state = Mutex(State(held: held ? [] : nil))
+    }
+
+    /// Shows what was held, and from now on everything at once.
+    public func release() {
+        let held = state.withLock { state in
+            defer { state.held = nil }
+            return state.held ?? []
+        }
+        held.withUnsafeBytes { try? writeAll(descriptor, $0, "console") }
     }
 
     public func line(_ text: String) {
@@ -70,6 +83,11 @@ public final class Console: Sendable {
     private func put(_ text: String) {
         if quiet { return }
         let bytes = Array(text.utf8)
+        let isHeld = state.withLock { state in
+            state.held?.append(contentsOf: bytes)
+            return state.held != nil
+        }
+        if isHeld { return }
         bytes.withUnsafeBytes { try? writeAll(descriptor, $0, "console") }
     }
 }

@@ -30,6 +30,8 @@ struct ScenarioCommand: ParsableCommand {
         var name: String?
         @Flag(help: "Run all.")
         var all = false
+        @Option(help: "How many at a time, each in a lab of its own; those that measure time run alone, at the end.")
+        var jobs = 1
         @Option(help: "The directory of baton-director, baton-agent and batonctl. (default: that of baton-lab)")
         var programs: String?
         @Flag(help: "Print an array of {name, passed, figures}; what a person reads goes to standard error.")
@@ -37,13 +39,14 @@ struct ScenarioCommand: ParsableCommand {
 
         func validate() throws {
             guard all != (name != nil) else { throw ValidationError("give the name of a scenario, or --all") }
+            guard (1...16).contains(jobs) else { throw ValidationError("--jobs: 1 to 16") }
         }
 
         func run() throws {
             let chosen = try name.map { [try ScenarioRegistry.find($0)] } ?? ScenarioRegistry.all
-            let context = ScenarioContext(console: Console(json: json), programs: programs, labName: "sc\(getpid())")
-            var outcomes: [ScenarioOutcome] = []
-            for scenario in chosen { outcomes.append(try ScenarioRegistry.run(scenario, context)) }
+            let lanes = try ScenarioLanes(
+                chosen, lanes: jobs, json: json, programs: programs, labName: "sc\(getpid())")
+            let outcomes = try chosen.map { try lanes.outcome(of: $0.name) }
             if json {
                 print(try JSONValue.text(outcomes))
             } else {

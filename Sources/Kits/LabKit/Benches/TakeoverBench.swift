@@ -140,7 +140,9 @@ public enum Bench {
 }
 
 let benchScenarios: [Scenario] = [
-    Scenario("stall", "20 cut cables at 20 MB/s: the median stall that the client sees is below 150 ms.") { context in
+    Scenario(
+        "stall", "20 cut cables at 20 MB/s: the median stall that the client sees is below 150 ms.", alone: true
+    ) { context in
         let stall = try Bench.stall(context, runs: 20)
         try expect(stall.median < 150, "the median is \(rounded(stall.median, 1)) ms")
         return [
@@ -148,7 +150,9 @@ let benchScenarios: [Scenario] = [
             "runs": .array(stall.runs.map { .number($0) }),
         ]
     },
-    Scenario("thousand-connections", "1,000 live connections are taken over at once: every one right.") { context in
+    Scenario(
+        "thousand-connections", "1,000 live connections are taken over at once: every one right.", alone: true
+    ) { context in
         let takeover = try Bench.takeover(context, connections: 1000)
         try expect(takeover.right == takeover.connections, "\(takeover.right) of \(takeover.connections) are right")
         return [

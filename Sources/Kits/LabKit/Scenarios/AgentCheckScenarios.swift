@@ -11,7 +11,7 @@ let agentCheckScenarios: [Scenario] = [
     Scenario(
         "detection-phi",
         "With the detector phi: a cut cable is detected no sooner than the window and soon after; the download is right.",
-        run: detectionPhi),
+        alone: true, run: detectionPhi),
 ]
 
 private let checkedHost = "check.example"

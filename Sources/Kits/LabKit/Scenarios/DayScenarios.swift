@@ -7,7 +7,7 @@ let dayScenarios: [Scenario] = [
         "a-day",
         "A server added, one drained, a reload, one killed and revived, the director restarted, under curl and wrk: no "
             + "failed request, no wrong byte.",
-        run: aDay)
+        alone: true, run: aDay)
 ]
 
 private func aDay(_ context: ScenarioContext) throws -> Figures {

@@ -15,7 +15,7 @@ let drainScenarios: [Scenario] = [
     Scenario(
         "rolling-upgrade",
         "Three back-ends drained, nginx stopped and started, undrained, one after the other under load: nothing is lost.",
-        run: rollingUpgrade),
+        alone: true, run: rollingUpgrade),
 ]
 
 extension Lab {

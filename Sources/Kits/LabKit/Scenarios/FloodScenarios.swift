@@ -5,7 +5,7 @@ let floodScenarios: [Scenario] = [
     Scenario(
         "syn-flood",
         "SYNs with forged sources, many times the flow table: a download and an idle connection go on, the rest is refused.",
-        run: synFlood)
+        alone: true, run: synFlood)
 ]
 
 private func synFlood(_ context: ScenarioContext) throws -> Figures {

@@ -11,7 +11,7 @@ let hostileScenarios: [Scenario] = [
     Scenario(
         "random-input",
         "10 s of random frames at the director and random datagrams at the control ports: no crash, traffic goes on.",
-        run: randomInput),
+        alone: true, run: randomInput),
 ]
 
 // MARK: Configuration

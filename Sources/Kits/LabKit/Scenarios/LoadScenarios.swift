@@ -5,7 +5,7 @@ let loadScenarios: [Scenario] = [
     Scenario(
         "hundred-downloads",
         "100 downloads at once, a third of them on the server that fails: all right, no other one stalls above 50 ms.",
-        run: hundredDownloads)
+        alone: true, run: hundredDownloads)
 ]
 
 private func hundredDownloads(_ context: ScenarioContext) throws -> Figures {

@@ -18,7 +18,7 @@ let ringScenarios: [Scenario] = [
     Scenario(
         "owner-dies-in-takeover",
         "N = 2: the backup dies while it takes 300 downloads over: the second backup goes on with them all.",
-        run: ownerDies),
+        alone: true, run: ownerDies),
     Scenario(
         "revive-keeps-flows",
         "A server comes back while its old downloads go on at the backup: they stay there, new flows come to it.",
@@ -30,7 +30,7 @@ let ringScenarios: [Scenario] = [
     Scenario(
         "partition-agents",
         "Two agents do not hear each other, the director hears both: no take-over, nobody stalls.",
-        run: partitionOfAgents),
+        alone: true, run: partitionOfAgents),
 ]
 
 private func twoBackups(_ size: Int) -> LabOptions {

@@ -7,16 +7,20 @@ public struct Scenario: Sendable {
     public let name: String
     /// One sentence: what is done, and what must hold.
     public let summary: String
+    /// It measures time, or takes all of the machine: nothing may run beside it.
+    public let isAlone: Bool
     /// Does it. Throws when what must hold does not.
     public let run: @Sendable (ScenarioContext) throws -> Figures
 
     public init(
         _ name: String,
         _ summary: String,
+        alone isAlone: Bool = false,
         run: @escaping @Sendable (ScenarioContext) throws -> Figures
     ) {
         self.name = name
         self.summary = summary
+        self.isAlone = isAlone
         self.run = run
     }
 }

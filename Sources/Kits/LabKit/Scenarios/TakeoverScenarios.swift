@@ -20,7 +20,7 @@ let takeoverScenarios: [Scenario] =
         Scenario(
             "takeover-beyond-4gb",
             "A download whose sequence numbers have gone all the way round when its server fails: right SHA-256.",
-            run: beyondTheCircle),
+            alone: true, run: beyondTheCircle),
     ]
 
 private func curlScenario(_ how: KillMode) -> Scenario {
