@@ -53,6 +53,31 @@ extension Edges {
             }
         }
 
+        /// What waits for a neighbour's address leaves when the address is known, unless it was dropped.
+        @Test(arguments: ["10.77.0.99", "fd77::99"], [false, true])
+        func framesWithoutNeighbour(address: String, isDropped: Bool) throws {
+            let pair = try Pair()
+            let any = address.contains(":") ? "[::]:9" : "0.0.0.0:9"
+            let receiver = try pair.right.enter { try TestSocket.udp(any) }
+            try pair.left.enter {
+                let sender = try TestSocket.udp(address.contains(":") ? "[::]:0" : "0.0.0.0:0")
+                try sender.connect(Endpoint(address: IPAddress(address)!, port: 9))
+                try sender.send([1])
+                #expect(try run("ip neigh show dev eth0").contains("\(address) INCOMPLETE"))
+                let manager = try AddressManager()
+                let index = try manager.interface(named: "eth0").index
+                if isDropped {
+                    #expect(try manager.dropFramesWithoutNeighbour(at: index) == 1)
+                    #expect(try manager.dropFramesWithoutNeighbour(at: index) == 0)
+                }
+                try pair.right.enter { try run("ip addr add \(address)/\(address.contains(":") ? "128 nodad" : "32") dev eth0") }
+                // The kernel asks each second, three times.
+                #expect(try receiver.receive(within: .milliseconds(2500)) == (isDropped ? nil : [1]))
+                try sender.send([2])
+                #expect(try receiver.receive(within: .milliseconds(2500)) == [2])
+            }
+        }
+
         /// A packet written to the TUN reaches a socket before the call returns, its source being far away and reverse
         /// path filters strict.
         @Test(arguments: ["0", "1", "2"])

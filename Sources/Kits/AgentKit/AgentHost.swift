@@ -142,12 +142,16 @@ final class AgentHost {
     }
 
     /// Two locks on one door: the eBPF rule, and the nftables table that holds even when the eBPF filter is gone.
+    ///
+    /// Both stand below the place where frames wait for a neighbour's address. What a former life has left there would go
+    /// out by the next one's lease.
     func setFence(_ on: Bool) throws {
         fenced = on
         if on {
             try plane.setRules(leaseUntil: leaseUntil, fenced: true)
             try table.setFence(true)
         } else {
+            try addresses.dropFramesWithoutNeighbour(at: interface.index)
             try table.setFence(false)
             try plane.setRules(leaseUntil: leaseUntil, fenced: false)
         }

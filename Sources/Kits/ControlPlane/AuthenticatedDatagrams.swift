@@ -156,6 +156,8 @@ public final class AuthenticatedDatagrams {
         let opened = DatagramBootstrap(group: eventLoop)
             .channelOption(.datagramVectorReadMessageCount, value: Self.datagramsPerRead)
             .channelOption(.recvAllocator, value: buffer)
+            // Heartbeats come one at a time; the poller says when there is more, so nobody has to ask whether there is.
+            .channelOption(.maxMessagesPerRead, value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(DatagramReader(owner: owner.value))

@@ -167,7 +167,7 @@ public final class Lab: Sendable {
 
     private static func unmount(_ point: String) throws {
         // Busy for a moment after the last process that used it has died.
-        try waitUntil("unmounting \(point)", timeout: 5) {
+        try waitUntil("unmounting \(point)", timeout: 20) {
             if clab_unmount(point) == 0 || errno == EINVAL || errno == ENOENT { return true }
             guard errno == EBUSY else { throw LabError.system("umount \(point)", code: errno) }
             return false

@@ -36,7 +36,7 @@ public final class ScenarioLanes: Sendable {
         for lane in 0..<max(lanes, 1) { startThread { self.work(lane) } }
     }
 
-    /// What became of one; waits for it. What it has said is shown then, at the latest.
+    /// What became of one; waits for it.
     ///
     /// Throws `LabError.interrupted` when a signal asked for the end.
     public func outcome(of name: String) throws -> ScenarioOutcome {
@@ -48,7 +48,6 @@ public final class ScenarioLanes: Sendable {
             while state.withLock({ $0.running > 0 }) { pause(milliseconds: 20) }
             throw LabError.interrupted
         }
-        run.console.release()
         return try result.get()
     }
 
@@ -56,8 +55,13 @@ public final class ScenarioLanes: Sendable {
         while let run = take() {
             let context = ScenarioContext(
                 console: run.console, programs: programs, labName: labName + (lane == 0 ? "" : "_\(lane)"))
-            run.outcome.fulfil(Result { try ScenarioRegistry.run(run.scenario, context) })
-            state.withLock { $0.running -= 1 }
+            let result = Result { try ScenarioRegistry.run(run.scenario, context) }
+            // In one piece.
+            state.withLock { state in
+                run.console.release()
+                state.running -= 1
+            }
+            run.outcome.fulfil(result)
         }
     }
 
