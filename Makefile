@@ -11,9 +11,9 @@ PROGRAMS := baton-director baton-agent batonctl baton-lab
 BIN := .build/release
 PREFIX ?= /usr/local
 
-# A line for each tenth of a build's steps, its errors, and its end.
+# A line for each tenth of a build's steps, its errors, and its end. (The plug-in is built first, in a few steps of its own.)
 PROGRESS := { shown=0; last=; while IFS= read -r line; do last=$$line; \
-	if [[ $$line =~ ([0-9]+)/([0-9]+)\] ]]; then \
+	if [[ $$line =~ ([0-9]+)/([0-9]+)\] ]] && [ $${BASH_REMATCH[2]} -ge 30 ]; then \
 		tenth=$$((10 * $${BASH_REMATCH[1]} / $${BASH_REMATCH[2]})); \
 		if [ $$tenth -gt $$shown ]; then shown=$$tenth; echo "  $${BASH_REMATCH[1]} of $${BASH_REMATCH[2]} steps"; fi; \
 	elif [[ $$line == *error:* ]]; then echo "$$line"; fi; done; echo "$$last"; }

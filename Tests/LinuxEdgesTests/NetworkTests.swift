@@ -60,7 +60,7 @@ extension Edges {
             let any = address.contains(":") ? "[::]:9" : "0.0.0.0:9"
             let receiver = try pair.right.enter { try TestSocket.udp(any) }
             try pair.left.enter {
-                let sender = try TestSocket.udp(address.contains(":") ? "[::]:0" : "0.0.0.0:0")
+                let sender = try TestSocket.udp(address.contains(":") ? "[::]:8" : "0.0.0.0:8")
                 try sender.connect(Endpoint(address: IPAddress(address)!, port: 9))
                 try sender.send([1])
                 #expect(try run("ip neigh show dev eth0").contains("\(address) INCOMPLETE"))
